@@ -1,0 +1,78 @@
+"""The errors that ckptmigrate raises, one class per exit code.
+
+CkptMigrateError          1
++-- UsageError            2   a wrong option, or an extra that isn't installed
++-- SourceError           3   missing, unknown or unsupported source
++-- DamagedError          4   damaged or hostile source
++-- MappingError          5   mapping invalid, ambiguous or incomplete
++-- TargetError           6   the target can't hold something, or a needed value is missing
++-- OutputError           7   the output exists or can't be written
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ckptmigrate.issues import Issue
+
+
+class CkptMigrateError(Exception):
+    """Root of the tree: a message (what, expected, found), where it was met, and what to do next.
+
+    Args:
+        message: What went wrong; expected and found values where there are any.
+        where: File, and key or offset in it.
+        hint: The next command to type, or the next thing to look at.
+        issues: All problems of the kind, when there is more than one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "", issues: Iterable[Issue] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+        self.issues = tuple(issues)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class UsageError(CkptMigrateError):
+    """A wrong option, or an extra that isn't installed."""
+
+    exit_code = 2
+
+
+class SourceError(CkptMigrateError):
+    """The source is missing, of an unknown kind, or of a kind that is not supported."""
+
+    exit_code = 3
+
+
+class DamagedError(CkptMigrateError):
+    """The source is of a known format but damaged or hostile."""
+
+    exit_code = 4
+
+
+class MappingError(CkptMigrateError):
+    """A mapping file is invalid, ambiguous or incomplete for this checkpoint."""
+
+    exit_code = 5
+
+
+class TargetError(CkptMigrateError):
+    """The target format can't hold something, or a value that is needed is missing."""
+
+    exit_code = 6
+
+
+class OutputError(CkptMigrateError):
+    """The output exists or can't be written."""
+
+    exit_code = 7

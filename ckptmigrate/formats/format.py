@@ -1,0 +1,92 @@
+"""What a format is: one record with its reader and writer, and the options a writer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ckptmigrate.issues import Issue
+from ckptmigrate.table import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """What the user asked of a writer.
+
+    Attributes:
+        template: A checkpoint of the target model: supplies names, order, object graph, layout.
+        flavor: `tf_keras | keras3 | paths`, or "" for the default (design section 4).
+        max_shard_bytes: Largest output file, for the formats that can split; None for one file.
+        provenance: JSON-able record of where the output came from; the same input gives the same record.
+        state_file: True when a bundle's folder gets a `checkpoint` state file.
+        on_bytes: Told how many bytes were just written; for progress.
+    """
+
+    template: Checkpoint | None = None
+    flavor: str = ""
+    max_shard_bytes: int | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    state_file: bool = False
+    on_bytes: Callable[[int], None] = lambda count: None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a writer left in the staging folder.
+
+    Attributes:
+        files: Names relative to the folder, in the order in which they are to be published.
+        commit: The file (or folder) that makes the output exist; published last.
+        bytes_moved, bytes_cloned: Tensor bytes that were copied, and those that were shared or copied by the kernel.
+    """
+
+    files: tuple[str, ...]
+    commit: str
+    bytes_moved: int = 0
+    bytes_cloned: int = 0
+
+
+class Writer(Protocol):
+    """Writes a Checkpoint in one format."""
+
+    dialects: tuple[str, ...]
+    """Dialects its files hold optimizer state in, the natural one first; () when it takes every dialect as it is."""
+    holds_averages: bool
+    """True when averages can stand beside the raw weights."""
+
+    def check(self, checkpoint: Checkpoint, options: WriteOptions) -> tuple[Issue, ...]:
+        """What the format can't hold, before a byte is written. Reads no tensor data."""
+
+    def outputs(self, name: str) -> tuple[str, ...]:
+        """Glob patterns of the files an output called `name` may consist of, the commit file's first."""
+
+    def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
+        """Writes into the existing, empty `folder`, fsyncs, and says what it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format.
+
+    Attributes:
+        name: Its id on the command line.
+        title: One line for people.
+        suffixes: Usual file suffixes, for `--from` messages and default destinations.
+        identify: Whether the path (already resolved to a prefix, file or folder) is of this format; never raises
+            for files that are not.
+        read: Opens it, lazily. Raises SourceError or DamagedError.
+        writer: None for formats that are only read.
+        default_name: The base name when the destination is a folder; "" when the destination must be a file.
+        hint: Shown when it can be recognised but not used as asked.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    identify: Callable[[Path], bool]
+    read: Callable[[Path], Checkpoint]
+    writer: Writer | None = None
+    default_name: str = ""
+    hint: str = ""
