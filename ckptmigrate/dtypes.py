@@ -35,7 +35,7 @@ class DType:
     @property
     def numpy(self) -> np.dtype[Any]:
         """The little-endian numpy dtype of the stored elements; object for strings, uint8 for opaque bytes."""
-        return _numpy(self)
+        return _numpy(self.name)
 
     @property
     def is_raw(self) -> bool:
@@ -103,7 +103,8 @@ _BY_NUMPY = {d.storage.removeprefix(_ML): d for d in reversed(DTYPES) if d.stora
 
 
 @cache
-def _numpy(dtype: DType) -> np.dtype[Any]:
+def _numpy(name: str) -> np.dtype[Any]:
+    dtype = BY_NAME[name]
     if dtype is STRING:
         return np.dtype(object)
     if not dtype.storage:
@@ -111,7 +112,8 @@ def _numpy(dtype: DType) -> np.dtype[Any]:
     if dtype.storage.startswith(_ML):
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, dtype.storage.removeprefix(_ML)))
+        small: np.dtype[Any] = np.dtype(getattr(ml_dtypes, dtype.storage.removeprefix(_ML)))
+        return small
     return np.dtype(dtype.storage)
 
 

@@ -152,7 +152,7 @@ class OptimizerState:
     """The state of one optimizer (or of one set of averages), as stored, under canonical slot names.
 
     Attributes:
-        name: Where it stands in the file ("optimizer", "gen_opt"; in name-based files the optimizer's own name, "Adam").
+        name: Where it stands in the file ("optimizer", "gen_opt"); in name-based files its own name ("Adam").
         kind: "sgd", "momentum", "adam", "rmsprop", "ema", ... ; "unknown" when the slots fit none.
         dialect: Whose conventions the values follow, one of DIALECTS.
         step: Completed steps, where the file tells.
@@ -205,7 +205,7 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the flat table: a variable (slot and optimizer empty), a slot, or an optimizer's scalar (slot empty)."""
+    """One line of the flat table: a variable (no slot, no optimizer), a slot, or an optimizer's scalar (no slot)."""
 
     name: str
     slot: str
