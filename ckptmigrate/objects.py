@@ -25,7 +25,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A stored value of a node: attribute name, the variable's own name, and the key (or key prefix) it is stored under."""
+    """A stored value of a node: attribute name, the variable's own name, and the key (or prefix) it stands under."""
 
     name: str
     full_name: str
