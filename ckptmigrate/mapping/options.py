@@ -1,0 +1,74 @@
+"""What the user and the target format ask of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ckptmigrate.issues import Issue
+from ckptmigrate.table import Checkpoint
+
+# Formats that keep any key as it is: an untouched tensor stands there under the key it was stored under.
+KEY_KEEPERS = frozenset({"npz", "safetensors"})
+
+
+@dataclass(frozen=True, slots=True)
+class StateRule:
+    """One block of a mapping's `optimizers`: which state it speaks of, and where and how it goes.
+
+    Attributes:
+        source: The state's name in the source; "" for any.
+        target: Where it goes; "" for the default.
+        step: The source variable that counts its steps; "" for `global_step`.
+        hyper: Hyperparameters.
+    """
+
+    source: str = ""
+    target: str = ""
+    step: str = ""
+    hyper: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """The options.
+
+    Attributes:
+        target_format: The format's id.
+        dialects: Dialects the target holds optimizer state in, natural one first; () for any.
+        holds_averages: Whether the target can hold averages beside raw weights.
+        averages: keep | use | drop | "" for the default.
+        optimizer: keep | drop | fresh.
+        dialect: The dialect asked for, or "".
+        hyper: Hyperparameters given by the user.
+        dtype: Element type that floats are cast to, or "".
+        states: The mapping's `optimizers` blocks.
+    """
+
+    target_format: str
+    dialects: tuple[str, ...] = ()
+    holds_averages: bool = True
+    averages: str = ""
+    optimizer: str = "keep"
+    dialect: str = ""
+    hyper: Mapping[str, float] = field(default_factory=dict)
+    dtype: str = ""
+    states: tuple[StateRule, ...] = ()
+
+    def keeps_keys(self, source_format: str) -> bool:
+        """Whether an untouched tensor of that format keeps its stored key."""
+        return source_format == self.target_format or self.target_format in KEY_KEEPERS
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """One run of the planner: what it looks at, and the findings that it adds to."""
+
+    source: Checkpoint
+    template: Checkpoint | None
+    options: PlanOptions
+    issues: list[Issue] = field(default_factory=list)
+
+    def report(self, issue: Issue) -> None:
+        """Adds a finding."""
+        self.issues.append(issue)

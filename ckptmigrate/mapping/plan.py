@@ -1,0 +1,195 @@
+"""Plan: what goes where, decided from names and shapes alone; its result is a Checkpoint again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingType
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ckptmigrate import dtypes
+from ckptmigrate.issues import Issue
+from ckptmigrate.mapping import averages, states
+from ckptmigrate.mapping.assign import Assignment, Fill, Move
+from ckptmigrate.mapping.group import Planned, constant
+from ckptmigrate.mapping.moves import Moved, resolve_move
+from ckptmigrate.mapping.options import Planning, PlanOptions
+from ckptmigrate.report import Row
+from ckptmigrate.steps import Shape
+from ckptmigrate.table import Checkpoint, OptimizerState, Role, Structure, Tensor, Variable
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every tensor of the output with its origin, everything left out with its reason, and all findings."""
+
+    source: Checkpoint
+    template: Checkpoint | None
+    planned: tuple[Planned, ...]
+    dropped: tuple[Row, ...]
+    issues: tuple[Issue, ...]
+    variables: MappingType[str, Variable]
+    optimizers: tuple[OptimizerState, ...]
+    keeps_structure: bool
+
+    def result(self) -> Checkpoint:
+        """The output as a Checkpoint, still lazy."""
+        return Checkpoint(
+            path=Path(),
+            format="plan",
+            variables=self.variables,
+            optimizers=self.optimizers,
+            structure=self.source.structure if self.keeps_structure else Structure(blobs=self.source.structure.blobs),
+            metadata=self.source.metadata,
+        )
+
+    def rows(self, outcome: str = "planned") -> list[Row]:
+        """The report's rows: every planned tensor, then what is left out."""
+        return [
+            Row(
+                _place_name(p),
+                p.slot,
+                p.source,
+                "filled" if p.origin == "filled" else outcome,  # type: ignore[arg-type]
+                p.steps,
+                detail=p.detail,
+            )
+            for p in self.planned
+        ] + list(self.dropped)
+
+
+def _place_name(planned: Planned) -> str:
+    return planned.name if planned.slot or not planned.optimizer else f"{planned.optimizer}.{planned.name}"
+
+
+def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint | None, options: PlanOptions) -> Plan:
+    """Turns an assignment of names into a plan of tensors, optimizer state and averages.
+
+    Args:
+        source: The checkpoint to move; only shapes, dtypes and scalars are read.
+        assignment: Which variable goes where (see assign.py).
+        template: The checkpoint that gives names and shapes, or None.
+        options: What the user and the target ask for.
+    """
+    planning = Planning(source, template, options, list(assignment.findings))
+    shadows = averages.choose(planning)
+    moves = [
+        moved
+        for move in [*assignment.moves, *_followers(planning, assignment)]
+        if (moved := resolve_move(planning, move, shadows.values)) is not None
+    ]
+    planned = [p for moved in moves for p in moved.planned()]
+    fills = [filled for fill in assignment.fills if (filled := _filled(planning, fill)) is not None]
+    planned += fills
+    dropped = [Row(d.source, "", d.source, "dropped", detail=d.why or "dropped by rule") for d in assignment.drops]
+    dropped += shadows.dropped
+    moved_states, left_out = states.move_states(planning, shadows.kept, moves, fills)
+    planned += [p for state in moved_states for p in state.planned]
+    dropped += left_out + [row for state in moved_states for row in state.dropped]
+    variables = {v.name: v for v in _variables(planning, moves, fills)}
+    unchanged = (
+        source.format == options.target_format and template is None and list(variables) == list(source.variables)
+    )
+    return Plan(
+        source,
+        template,
+        tuple(planned),
+        tuple(dropped),
+        tuple(planning.issues),
+        variables,
+        tuple(state.state for state in moved_states),
+        unchanged and source.structure.objects is not None,
+    )
+
+
+def _followers(planning: Planning, assignment: Assignment) -> Sequence[Move]:
+    """Counters, metrics and random states that no rule names: they keep their name where the target has room."""
+    template = planning.template
+    moves = []
+    for name in assignment.followers:
+        if template is None or name in template.variables:
+            moves.append(Move((name,), (name,), (), "", False, {}))
+        elif name != "save_counter":
+            planning.report(Issue("counter", "note", name, "not written: the template has no variable of that name"))
+    return moves
+
+
+def _filled(planning: Planning, fill: Fill) -> Planned | None:
+    source, template = planning.source, planning.template
+    wanted = template.variables.get(fill.target) if template else None
+    like = source.variables.get(fill.like) if fill.like else None
+    if fill.value == "template":
+        if wanted is None or wanted.tensor.is_open:
+            planning.report(
+                Issue(
+                    "unfilled",
+                    "error",
+                    fill.target,
+                    "filled from the template, which holds no value for it",
+                    "give --template CKPT with a checkpoint of the target model",
+                    fill.where,
+                )
+            )
+            return None
+        return _fill(fill, wanted.tensor, wanted.role, "from the template")
+    shape = _fill_shape(fill, wanted, like)
+    if shape is None:
+        message = "its shape isn't known: no template, no `like`, no `shape`"
+        planning.report(Issue("unfilled", "error", fill.target, message, "add `shape: [...]` to the fill", fill.where))
+        return None
+    known = like if wanted is None or wanted.tensor.is_open else wanted
+    dtype = known.tensor.dtype if known else dtypes.FLOAT32
+    number = {"zeros": 0.0, "ones": 1.0}.get(fill.value, 0.0) if isinstance(fill.value, str) else float(fill.value)
+    return _fill(fill, constant(shape, dtype, number), wanted.role if wanted else "weight", f"with {fill.value}")
+
+
+def _fill(fill: Fill, tensor: Tensor, role: Role, detail: str) -> Planned:
+    return Planned(fill.target, "", "", tensor, "filled", detail=detail, where=fill.where, role=role)
+
+
+def _fill_shape(fill: Fill, wanted: Variable | None, like: Variable | None) -> Shape | None:
+    if wanted is not None and not wanted.tensor.is_open:
+        return wanted.tensor.shape
+    if like is not None:
+        return like.tensor.shape
+    return tuple(fill.shape) if fill.shape is not None else None
+
+
+def _variables(planning: Planning, moves: Sequence[Moved], fills: Sequence[Planned]) -> list[Variable]:
+    """The result's variables: in the template's order where there is one, else in the source's."""
+    template = planning.template
+    found: dict[str, Variable] = {}
+    for moved in moves:
+        first = planning.source.variables[moved.move.sources[0]]
+        for planned in moved.planned():
+            found[planned.name] = _target_variable(planning, planned, moved.move, first)
+    for planned in fills:
+        given = template.variables[planned.name] if template and planned.name in template.variables else None
+        blank = Variable(planned.name, planned.tensor, "")
+        found[planned.name] = replace(given or blank, tensor=planned.tensor, copies=())
+    if template is None:
+        return list(found.values())
+    order = [name for name in template.variables if name in found]
+    return [found[name] for name in order] + [v for name, v in found.items() if name not in template.variables]
+
+
+def _target_variable(planning: Planning, planned: Planned, move: Move, first: Variable) -> Variable:
+    source, template, options = planning.source, planning.template, planning.options
+    given = template.variables.get(planned.name) if template else None
+    if given is not None:
+        renamed = {system: (name,) for system, name in move.renamed.get(planned.name, {}).items()}
+        same = template is not None and template.format == options.target_format
+        key = given.key if same else ""
+        aliases = {**given.aliases, **renamed}
+        return Variable(planned.name, planned.tensor, key, given.role, given.trainable, aliases)
+    unchanged = planned.name == first.name and len(move.sources) == 1 and not move.operations
+    keeps_key = unchanged and options.keeps_keys(source.format)
+    return Variable(
+        planned.name,
+        planned.tensor,
+        first.key if keeps_key else "",
+        first.role,
+        first.trainable,
+        first.aliases if unchanged else {},
+        first.copies if keeps_key else (),
+    )
