@@ -1,0 +1,142 @@
+"""Protocol buffers on the wire: reading a message as a list of (tag, value), and writing fields.
+
+Follows https://protobuf.dev/programming-guides/encoding/. No schema compiler: the few messages a checkpoint holds are
+read and written by hand in `messages.py` and `object_graph.py`. A tag is `field number << 3 | wire type`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from ckptmigrate.errors import DamagedError
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+_MAX_VARINT = 10  # bytes of a 64-bit varint; a longer run of continuation bits is damage
+_UINT64 = 0xFFFFFFFFFFFFFFFF
+_FIXED32 = struct.Struct("<I")
+_FIXED64 = struct.Struct("<Q")
+
+
+class MalformedError(ValueError):
+    """Bytes that don't parse, at an offset of the buffer at hand; the caller knows the file and says so."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+    def damaged(self, where: str) -> DamagedError:
+        """The same as the error that leaves the wire, with the place it was met."""
+        return DamagedError(f"{self}, at byte {self.offset} of it", where=where)
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The unsigned 64-bit varint at `at`, and the offset behind it.
+
+    Raises:
+        MalformedError: It is cut off or longer than ten bytes.
+    """
+    value = shift = 0
+    for i in range(at, min(at + _MAX_VARINT, len(data))):
+        byte = data[i]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & _UINT64, i + 1
+        shift += 7
+    if at + _MAX_VARINT <= len(data):
+        raise MalformedError("a varint is longer than 10 bytes", at)
+    raise MalformedError("a varint is cut off", at)
+
+
+def fields(data: bytes) -> list[tuple[int, Any]]:
+    """The message's fields in file order as (tag, value): unsigned integers, or bytes where the tag's wire type is 2.
+
+    Raises:
+        MalformedError: Anything that isn't a message. Groups, which no checkpoint holds, count as damage.
+
+    >>> fields(bytes.fromhex("08 01 12 02 12 00"))
+    [(8, 1), (18, b'\\x12\\x00')]
+    """
+    found: list[tuple[int, Any]] = []
+    at, end = 0, len(data)
+    while at < end:
+        start = at
+        tag = data[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = read_varint(data, start)
+        kind = tag & 7
+        if kind in (VARINT, BYTES):
+            if at < end and data[at] < 0x80:
+                value = data[at]
+                at += 1
+            else:
+                value, at = read_varint(data, at)
+            if kind == VARINT:
+                found.append((tag, value))
+                continue
+            if value > end - at:
+                raise MalformedError(f"a field of {value} bytes runs past the end, {end - at} are left", start)
+            found.append((tag, data[at : at + value]))
+            at += value
+        elif kind == FIXED32 and at + 4 <= end:
+            found.append((tag, _FIXED32.unpack_from(data, at)[0]))
+            at += 4
+        elif kind == FIXED64 and at + 8 <= end:
+            found.append((tag, _FIXED64.unpack_from(data, at)[0]))
+            at += 8
+        elif kind in (FIXED32, FIXED64):
+            raise MalformedError("a fixed-width field is cut off", start)
+        else:
+            raise MalformedError(f"unknown wire type {kind}", start)
+    return found
+
+
+def signed(value: int) -> int:
+    """The int32 or int64 behind an unsigned varint.
+
+    >>> signed(0xFFFFFFFFFFFFFFFF)
+    -1
+    """
+    return value - (1 << 64) if value >> 63 else value
+
+
+def text(value: bytes) -> str:
+    """A string field; bytes that are not UTF-8 survive as surrogates."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def varint(value: int) -> bytes:
+    """An unsigned varint; negative numbers as their 64-bit complement, as protobuf's int32 and int64 do.
+
+    >>> varint(300).hex(), varint(0).hex()
+    ('ac02', '00')
+    """
+    value &= _UINT64
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def integer(number: int, value: int) -> bytes:
+    """An integer field; nothing for 0, as proto3 writes it."""
+    return varint(number << 3) + varint(value) if value else b""
+
+
+def fixed32(number: int, value: int) -> bytes:
+    """A fixed32 field; nothing for 0."""
+    return varint(number << 3 | FIXED32) + _FIXED32.pack(value) if value else b""
+
+
+def delimited(number: int, value: bytes) -> bytes:
+    """A string, bytes or message field; written also when empty."""
+    return varint(number << 3 | BYTES) + varint(len(value)) + value
+
+
+def string(number: int, value: str) -> bytes:
+    """A string field; nothing for the empty string."""
+    return delimited(number, value.encode("utf-8", "surrogateescape")) if value else b""
