@@ -1,0 +1,138 @@
+"""Adam and AMSGrad.
+
+The moments mean the same everywhere. TF1 counts steps by `beta1_power` and `beta2_power`, all others by a number; vhat
+(AMSGrad) is the maximum of the uncorrected v in legacy Keras, and TF1 has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ckptmigrate.dtypes import FLOAT32
+from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers.powers import Reading, power_after, read_powers, steps_to_underflow
+from ckptmigrate.optimizers.record import Case, Change, Optimizer, Slot, Spelling
+from ckptmigrate.optimizers.scalars import scalar_value
+from ckptmigrate.table import Stored, Tensor
+
+POWERS = ("beta1_power", "beta2_power")
+_EPSILON = (
+    "epsilon is in no checkpoint, and its default differs (TF1 1e-8, Keras 1e-7): set it where you build the target."
+)
+
+
+def read_step(scalars: Mapping[str, Stored], hyper: Mapping[str, float]) -> Reading:
+    """What the stored powers tell of steps and betas; nothing where they are missing, or several pairs disagree."""
+    pairs = {_pair(scalars, suffix) for suffix in _suffixes(scalars)}
+    pair = pairs.pop() if len(pairs) == 1 else (None, None)
+    if pair[0] is None or pair[1] is None:
+        return Reading()
+    return read_powers(pair[0], pair[1], hyper.get("beta_1"), hyper.get("beta_2"))
+
+
+def _suffixes(scalars: Mapping[str, Stored]) -> list[str]:
+    return [name.removeprefix(POWERS[0]) for name in scalars if name.startswith(POWERS[0])]
+
+
+def _pair(scalars: Mapping[str, Stored], suffix: str) -> tuple[float | None, float | None]:
+    first, second = (scalars.get(name + suffix) for name in POWERS)
+    return scalar_value(first), scalar_value(second)
+
+
+def change_adam(case: Case) -> Change:
+    """Beta powers <-> step."""
+    if case.dialect == "tf1":
+        return _to_tf1(case)
+    if case.state.dialect == "tf1":
+        return _from_tf1(case)
+    return Change(step=case.state.step)
+
+
+def _to_tf1(case: Case) -> Change:
+    step, issues = case.state.step, [_note(case, _EPSILON)]
+    betas = [case.hyper.get(name) for name in ("beta_1", "beta_2")]
+    if step is None:
+        issues.append(_needed(case, "TF1 counts Adam's steps by beta powers, and the source stores no step"))
+    if None in betas:
+        issues.append(_needed(case, "TF1's beta powers are powers of beta_1 and beta_2, which the source doesn't tell"))
+    dropped = {}
+    if "vhat" in case.slots:
+        dropped["vhat"] = "TF1's Adam has no AMSGrad"
+        issues.append(
+            Issue("slot", "loss", case.state.name, "slot vhat: TF1's Adam has no AMSGrad.", "--dialect keeps it")
+        )
+    scalars, texts = {}, {}
+    for power, name, beta in zip(POWERS, ("beta_1", "beta_2"), betas, strict=True):
+        if step is not None and beta is not None:
+            scalars[power] = Tensor.of(power_after(beta, step), FLOAT32)
+            texts[power] = f"{name}^(iter + 1) = {beta:.9g}^{step + 1}, multiplied in float32 as TF1 does"
+    return Change(dropped=dropped, step=step, scalars=scalars, texts=texts, issues=tuple(issues))
+
+
+def _from_tf1(case: Case) -> Change:
+    reading, issues = _reading(case)
+    step = reading.step
+    if reading.is_settled and step is None:
+        betas = [case.hyper.get("beta_1", 0.9), case.hyper.get("beta_2", 0.999)]
+        step = max(case.step or 0, *map(steps_to_underflow, betas))
+        issues.append(
+            _note(case, f"both beta powers have underflowed: the step is taken as {step}; any such large one does")
+        )
+    if step is None:
+        issues.append(_needed(case, _why_no_step(case)))
+    found = {n: b for n, b in (("beta_1", reading.beta_1), ("beta_2", reading.beta_2)) if b is not None}
+    guessed = ", ".join(f"{name}={value:g}" for name, value in found.items() if name not in case.hyper)
+    if guessed:
+        issues.append(_note(case, f"{guessed} is read off the beta powers: its powers have their very bits"))
+    texts = {} if step is None else {"iter": f"from the beta powers: {step} completed steps"}
+    return Change(step=step, hyper=found, texts=texts, issues=(*issues, _note(case, _EPSILON)))
+
+
+def _reading(case: Case) -> tuple[Reading, list[Issue]]:
+    """The step: what the powers tell, else what was set in the state, else (home-made, without powers) `case.step`."""
+    reading = read_step(case.state.scalars, case.hyper)
+    if reading.step is None and case.state.step is not None and not case.given & {"beta_1", "beta_2"}:
+        return Reading(case.state.step), []
+    if _suffixes(case.state.scalars) or case.step is None:
+        return reading, []
+    text = f"it has no beta powers: the step is taken from elsewhere, {case.step}"
+    hint = "An Adam without bias correction (BERT's) has no counterpart here: its first steps would differ."
+    return Reading(case.step), [Issue("guess", "warning", case.state.name, text, hint)]
+
+
+def _why_no_step(case: Case) -> str:
+    count = len(_suffixes(case.state.scalars))
+    if not count:
+        return "Keras counts Adam's steps, and the source stores neither beta powers nor a step"
+    if count > 1:
+        return f"there are {count} pairs of beta powers, and names can't tell which belongs to these slots"
+    return "the beta powers are no powers of the betas that are known or usual"
+
+
+def _note(case: Case, text: str) -> Issue:
+    return Issue("approximate" if text is _EPSILON else "guess", "note", case.state.name, text)
+
+
+def _needed(case: Case, text: str) -> Issue:
+    hint = (
+        "--hyper beta_1=0.9 --hyper beta_2=0.999, --hyper iter=STEPS, "
+        f"--dialect {case.state.dialect} (keep the state as it is), or --optimizer drop"
+    )
+    return Issue("needed", "error", case.state.name, text, hint)
+
+
+_SLOTS = (Slot("m"), Slot("v"))
+
+ADAM = Optimizer(
+    "adam",
+    {
+        "tf1": Spelling("Adam", _SLOTS, numbered=(("m", "v"),), scalars={n: n for n in POWERS}),
+        "keras-legacy": Spelling(
+            "Adam",
+            (*_SLOTS, Slot("vhat", is_optional=True)),
+            scalars={"iter": "iter"},
+            hyper={n: n for n in ("learning_rate", "decay", "beta_1", "beta_2")},
+        ),
+    },
+    change_adam,
+)

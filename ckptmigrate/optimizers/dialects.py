@@ -1,0 +1,143 @@
+"""From one dialect of optimizer state to another: what changes, as steps, values and issues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ckptmigrate.dtypes import FLOAT32, INT64
+from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers.adam import POWERS
+from ckptmigrate.optimizers.catalog import BY_KIND, LOSS_SCALE
+from ckptmigrate.optimizers.record import Case, Change, Spelling, StepFactory
+from ckptmigrate.table import OptimizerState, Stored, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A state in another dialect, its slots still to be made.
+
+    Attributes:
+        state: The state without slots; its scalars are as stored, or in memory (with an empty key) where computed.
+        slot_steps: Slot -> the steps it needs, given its shape and dtype. A slot that isn't named needs none.
+        new_slots: Slots that every variable with slots gets in addition -> their initial value.
+        dropped: Slots that the target hasn't -> why.
+        steps_text: Computed scalars -> how.
+        issues: Everything guessed, lost or needed.
+    """
+
+    state: OptimizerState
+    slot_steps: Mapping[str, StepFactory] = field(default_factory=dict)
+    new_slots: Mapping[str, float] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    steps_text: Mapping[str, str] = field(default_factory=dict)
+    issues: tuple[Issue, ...] = ()
+
+
+def to_dialect(
+    state: OptimizerState, dialect: str, *, hyper: Mapping[str, float] | None = None, step: int | None = None
+) -> Conversion:
+    """The state in `dialect`; in its own dialect it stays as it is, bit for bit.
+
+    Args:
+        state: As stored.
+        dialect: One of table.DIALECTS.
+        hyper: Hyperparameters from flags, by canonical name; they win over the file's. `iter` sets the step.
+        step: Completed steps for optimizers that store none (`global_step`).
+    """
+    if dialect == state.dialect:
+        return Conversion(replace(state, slots={}))
+    if state.wraps is not None:
+        return _around(to_dialect(state.wraps, dialect, hyper=hyper, step=step), state, dialect)
+    optimizer = BY_KIND.get(state.kind)
+    if optimizer is None or dialect not in optimizer.dialects or state.dialect not in optimizer.dialects:
+        return _refused(state, dialect)
+    given = dict(hyper or {})
+    if "iter" in given:
+        step = int(given.pop("iter"))
+        state = replace(state, step=step)
+    known = {**state.hyper, **given}
+    change = optimizer.change(Case(state, dialect, known, step, frozenset(given)))
+    return _finished(state, dialect, {**change.hyper, **known}, change, optimizer.dialects[dialect])
+
+
+def _finished(
+    state: OptimizerState, dialect: str, known: Mapping[str, float], change: Change, target: Spelling
+) -> Conversion:
+    scalars = {name: Stored("", tensor) for name, tensor in change.scalars.items()}
+    texts, issues = dict(change.texts), list(change.issues)
+    if "iter" in target.scalars and change.step is not None:
+        scalars["iter"] = Stored("", Tensor.of(np.array(change.step, np.int64), INT64))
+        texts.setdefault("iter", f"{change.step} completed steps")
+    for name in target.hyper:
+        if name in known:
+            scalars[name] = Stored("", Tensor.of(np.array(known[name], np.float32), FLOAT32))
+            texts[name] = f"{known[name]:.9g}"
+    scalars |= {name: state.scalars[name] for name in LOSS_SCALE if name in state.scalars}
+    issues += _unknown_scalars(state, dialect, target, scalars)
+    issues += _unwritten(state, dialect, known, target)
+    issues += _unbound(state, dialect)
+    changed = replace(
+        state, dialect=dialect, step=change.step, hyper=known, scalars=scalars, slots={}, order=(), unbound=()
+    )
+    return Conversion(changed, change.slot_steps, change.new_slots, change.dropped, texts, tuple(issues))
+
+
+def _unknown_scalars(
+    state: OptimizerState, dialect: str, target: Spelling, scalars: Mapping[str, Stored]
+) -> list[Issue]:
+    """What the target stores and nobody told: it keeps the values of the live optimizer."""
+    missing = [name for name in target.hyper if name not in scalars]
+    issues = []
+    if missing:
+        flags = " ".join(f"--hyper {name}=VALUE" for name in missing)
+        text = (
+            f"{dialect} also stores {', '.join(missing)}, which the source doesn't tell: not written, so that restoring "
+            "keeps the live optimizer's own."
+        )
+        issues.append(Issue("hyper", "note", state.name, text, flags))
+    if "iter" in target.scalars and "iter" not in scalars:
+        text = f"{dialect} also stores iter, the completed steps, which the source doesn't tell: not written."
+        issues.append(Issue("hyper", "note", state.name, text, "--hyper iter=STEPS"))
+    return issues
+
+
+def _unwritten(state: OptimizerState, dialect: str, known: Mapping[str, float], target: Spelling) -> list[Issue]:
+    """What the source stores and the target keeps elsewhere: the values to build the target's optimizer with."""
+    kept = {*target.hyper, *target.scalars, *LOSS_SCALE}
+    lost = [name for name in state.scalars if name not in kept and not name.startswith(POWERS)]
+    if "iter" in lost and state.step is not None:
+        known = {**known, "iter": state.step}
+    if not lost:
+        return []
+    shown = ", ".join(f"{name}={known[name]:.9g}" if name in known else name for name in lost)
+    return [
+        Issue("hyper", "note", state.name, f"{dialect} doesn't store {shown}: set them where the optimizer is built.")
+    ]
+
+
+def _unbound(state: OptimizerState, dialect: str) -> list[Issue]:
+    if not state.unbound:
+        return []
+    text = f"{len(state.unbound)} slots whose variables the file doesn't tell can't go into dialect {dialect}."
+    return [Issue("slot", "loss", state.name, text, f"--template CKPT, or --dialect {state.dialect}")]
+
+
+def _refused(state: OptimizerState, dialect: str) -> Conversion:
+    slots = sorted({key.slot for key in state.slots})
+    why = f"optimizer of kind {state.kind}: no way from dialect {state.dialect} into {dialect} is known"
+    held = f"{len(state.slots) + len(state.unbound)} slots ({', '.join(slots)})" if slots else "its state"
+    hint = (
+        f"--dialect {state.dialect} (keep it as it is), --optimizer drop, or name its slots in the mapping: "
+        "source: {slots: {ENDING: SLOT}}"
+    )
+    bare = replace(state, dialect=dialect, scalars={}, slots={}, order=(), unbound=())
+    issue = Issue("slot", "loss", state.name, f"{why}; {held} would be lost.", hint)
+    return Conversion(bare, dropped=dict.fromkeys(slots, why), issues=(issue,))
+
+
+def _around(inner: Conversion, state: OptimizerState, dialect: str) -> Conversion:
+    """A wrapper keeps its own scalars and takes its inner optimizer along."""
+    return replace(inner, state=replace(state, dialect=dialect, wraps=inner.state, slots={}, order=(), unbound=()))

@@ -1,0 +1,133 @@
+"""Optimizer: one optimizer as data, with its spelling in every dialect and the arithmetic between dialects.
+
+Facts: names as the frameworks write them (tensorflow/python/training/*.py and keras/optimizers/optimizer_v2/*.py),
+update equations of the same files; each conversion is judged by tests/oracle against the real frameworks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ckptmigrate.dtypes import DType
+from ckptmigrate.issues import Issue
+from ckptmigrate.steps import Shape, Step
+from ckptmigrate.table import OptimizerState, Tensor
+
+StepFactory = Callable[[Shape, DType], tuple[Step, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A slot in one dialect.
+
+    Attributes:
+        name: Canonical name.
+        spelled: The dialect's own name (`accum_grad`); empty where it is the canonical one.
+        initial: What the dialect fills a fresh slot with.
+        is_optional: True when only some settings create it (vhat, mg).
+    """
+
+    name: str
+    spelled: str = ""
+    initial: float = 0.0
+    is_optional: bool = False
+
+    @property
+    def spelling(self) -> str:
+        """The name as the dialect writes it."""
+        return self.spelled or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How one dialect stores an optimizer.
+
+    Attributes:
+        title: The optimizer's default name: `Adam`, `RMSProp`.
+        slots: In the dialect's order.
+        numbered: Name-based files number slots (`w/RMSProp`, `w/RMSProp_1`): which slot each number is, one tuple per
+            variant of the optimizer. Empty where slots are written by name.
+        scalars: State owned by no variable, canonical name -> as spelled.
+        hyper: Hyperparameters stored as float32 scalars, canonical name -> as spelled.
+    """
+
+    title: str
+    slots: tuple[Slot, ...] = ()
+    numbered: tuple[tuple[str, ...], ...] = ()
+    scalars: Mapping[str, str] = field(default_factory=dict)
+    hyper: Mapping[str, str] = field(default_factory=dict)
+
+    def slot(self, name: str) -> Slot | None:
+        """The slot of that canonical name."""
+        return next((s for s in self.slots if s.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A change of dialect that is asked for.
+
+    Attributes:
+        state: As stored.
+        dialect: The dialect wanted.
+        hyper: Hyperparameters known from the file or from flags.
+        step: Completed steps from elsewhere (`global_step`), or None.
+        given: The names in `hyper` that flags gave.
+    """
+
+    state: OptimizerState
+    dialect: str
+    hyper: Mapping[str, float]
+    step: int | None
+    given: frozenset[str] = frozenset()
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """Canonical names of the slots that the state holds."""
+        return frozenset(key.slot for key in self.state.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a change of dialect does to slots and scalars; whatever it doesn't name stays as it is.
+
+    Attributes:
+        slot_steps: Slot -> factory of its steps.
+        new_slots: Slots that the target has and the source lacks -> initial value.
+        dropped: Slots that the target hasn't -> why.
+        step: Completed steps, where known.
+        hyper: Hyperparameters that were found out on the way.
+        scalars: State of the target, canonical name -> value; its `iter` and hyperparameters are added for every kind.
+        texts: How each scalar came about.
+        issues: Everything guessed, lost or needed.
+    """
+
+    slot_steps: Mapping[str, StepFactory] = field(default_factory=dict)
+    new_slots: Mapping[str, float] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    step: int | None = None
+    hyper: Mapping[str, float] = field(default_factory=dict)
+    scalars: Mapping[str, Tensor] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    issues: tuple[Issue, ...] = ()
+
+
+def unchanged(case: Case) -> Change:
+    """The change of an optimizer whose slots mean the same in every dialect."""
+    step = case.state.step if case.state.step is not None else case.step
+    return Change(step=step)
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """One optimizer.
+
+    Attributes:
+        kind: Its canonical name.
+        dialects: Dialect -> spelling. A dialect that isn't listed can't hold it.
+        change: The arithmetic between two of its dialects.
+    """
+
+    kind: str
+    dialects: Mapping[str, Spelling]
+    change: Callable[[Case], Change] = unchanged

@@ -1,0 +1,100 @@
+"""Scalars of name-based optimizers: which beta powers belong to which slots, and the loss scale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers.adam import POWERS, read_step
+from ckptmigrate.optimizers.catalog import LOSS_SCALE
+from ckptmigrate.optimizers.scalars import scalar_value
+from ckptmigrate.table import OptimizerState, Stored, Tensor
+
+_POWER = re.compile(r"(?:(?P<scope>.*)/)?(?P<name>beta[12]_power)(?:_(?P<number>[0-9]{1,6}))?", re.DOTALL | re.ASCII)
+
+
+class PowerPair(NamedTuple):
+    """The beta powers that one Adam created: in which scope, and the number behind them."""
+
+    scope: str
+    number: int
+    powers: dict[str, Stored]  # beta1_power, beta2_power
+
+
+def power_pairs(tensors: Mapping[str, Tensor], taken: frozenset[str]) -> list[PowerPair]:
+    """All pairs of the file, in order of scope and number. One alone (AdaMax) is none."""
+    pairs: dict[tuple[str, int], dict[str, Stored]] = {}
+    for key, tensor in tensors.items():
+        found = _POWER.fullmatch(key) if "_power" in key else None
+        if found and key not in taken and tensor.size == 1 and tensor.dtype.is_float:
+            where = (found["scope"] or "", int(found["number"] or 0))
+            pairs.setdefault(where, {})[found["name"]] = Stored(key, tensor)
+    return [PowerPair(*where, powers) for where, powers in sorted(pairs.items()) if len(powers) == len(POWERS)]
+
+
+def with_powers(
+    states: Sequence[OptimizerState], pairs: Sequence[PowerPair], issues: list[Issue]
+) -> list[OptimizerState]:
+    """The Adams of `states`, given their powers: by scope, else in the order both were created in.
+
+    Pairs that can't be told apart all go to the first Adam without powers, which then has no step unless they agree.
+    """
+    given: dict[int, list[PowerPair]] = {}
+    adams = [i for i, state in enumerate(states) if state.kind == "adam"]
+    rest = list(pairs)
+    for pair in pairs:
+        fits = [i for i in adams if i not in given and pair.scope and _has_scope(states[i], pair.scope)]
+        if len(fits) == 1 and sum(p.scope == pair.scope for p in pairs) == 1:
+            given[fits[0]] = [pair]
+            rest.remove(pair)
+    free = [i for i in adams if i not in given]
+    if len(free) == len(rest) and (len(free) == 1 or _in_one_series([states[i] for i in free])):
+        given |= {i: [pair] for i, pair in zip(free, rest, strict=True)}
+    elif free and rest:
+        given[free[0]] = rest
+        issues += _unclear(states[free[0]], len(free), rest)
+    return [_with(state, given.get(i, ())) for i, state in enumerate(states)]
+
+
+def _has_scope(state: OptimizerState, scope: str) -> bool:
+    key, stored = next(iter(state.slots.items()))
+    return stored.key.startswith(f"{scope}/{key.variable}/")
+
+
+def _in_one_series(states: Sequence[OptimizerState]) -> bool:
+    """True for optimizers of one title that train the same variables: `Adam`, `Adam_2`."""
+    return len({frozenset(key.variable for key in state.slots) for state in states}) == 1
+
+
+def _with(state: OptimizerState, pairs: Sequence[PowerPair]) -> OptimizerState:
+    if not pairs:
+        return state
+    scalars = dict(state.scalars)
+    for index, pair in enumerate(pairs):
+        scalars |= {f"{name}_{index}" if index else name: pair.powers[name] for name in POWERS}
+    return replace(state, scalars=scalars, step=read_step(scalars, state.hyper).step)
+
+
+def _unclear(state: OptimizerState, adams: int, pairs: Sequence[PowerPair]) -> list[Issue]:
+    values = {tuple(scalar_value(pair.powers[name]) for name in POWERS) for pair in pairs}
+    if len(values) == 1 and adams == 1:
+        return []
+    keys = ", ".join(pair.powers[POWERS[0]].key for pair in pairs[:4])
+    text = (
+        f"{len(pairs)} pairs of beta powers ({keys}), {adams} set(s) of Adam slots: names can't tell which go together."
+    )
+    return [
+        Issue("guess", "warning", state.name, text, "say it in the mapping: optimizers: [{from, variables, to, step}]")
+    ]
+
+
+def with_loss_scale(states: Sequence[OptimizerState], tensors: Mapping[str, Tensor]) -> list[OptimizerState]:
+    """Loss scaling exists once a graph: it goes to the first optimizer."""
+    found = {name: Stored(name, tensors[name]) for name in LOSS_SCALE if name in tensors and tensors[name].shape == ()}
+    first = next((i for i, state in enumerate(states) if state.kind != "ema"), None)
+    if first is None or len(found) < len(LOSS_SCALE):
+        return list(states)
+    return [replace(s, scalars={**s.scalars, **found}) if i == first else s for i, s in enumerate(states)]
