@@ -47,7 +47,7 @@ class Plan:
         """The report's rows: every planned tensor, then what is left out."""
         return [
             Row(
-                _place_name(p),
+                row_name(p),
                 p.slot,
                 p.source,
                 "filled" if p.origin == "filled" else outcome,  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ class Plan:
         ] + list(self.dropped)
 
 
-def _place_name(planned: Planned) -> str:
+def row_name(planned: Planned) -> str:
     return planned.name if planned.slot or not planned.optimizer else f"{planned.optimizer}.{planned.name}"
 
 

@@ -1,0 +1,6 @@
+"""`python -m ckptmigrate`."""
+
+from ckptmigrate.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Chosen: the mapping and template of a run, found by what the user asked, and the assignment they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from ckptmigrate import formats
+from ckptmigrate.issues import Issue
+from ckptmigrate.mapping.assign import Assignment, assign_identity
+from ckptmigrate.mapping.library import find_auto, load_mapping
+from ckptmigrate.mapping.options import StateRule
+from ckptmigrate.mapping.rules import Mapping
+from ckptmigrate.table import Checkpoint
+
+Enter = Callable[[AbstractContextManager[Checkpoint]], Checkpoint]
+
+
+@dataclass(frozen=True, slots=True)
+class MappingOptions:
+    """The mapping options that convert, verify and diff share.
+
+    Attributes:
+        mapping: Library name, file, "auto", or "".
+        reverse: Use the mapping backwards.
+        template: A checkpoint of the target model, or "".
+        names: The system of names the source's variables are taken by (`full_name`...), or "".
+        averages: keep | use | drop | "".
+        drop, reinit: Patterns of source variables to leave out, and of target variables to start anew.
+    """
+
+    mapping: str = ""
+    reverse: bool = False
+    template: str = ""
+    names: str = ""
+    averages: str = ""
+    drop: tuple[str, ...] = ()
+    reinit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a run goes by.
+
+    Attributes:
+        mapping: The mapping's name; "" for none.
+        assignment: Which variable goes where.
+        template: The target model's checkpoint, given by the user or shipped with the mapping.
+        averages: What the mapping says of averages, or "".
+        states: The mapping's `optimizers` blocks.
+        provenance: {"name", "digest"} of the mapping.
+        issues: What choosing found.
+    """
+
+    mapping: str
+    assignment: Assignment
+    template: Checkpoint | None = None
+    averages: str = ""
+    states: tuple[StateRule, ...] = ()
+    provenance: dict[str, str] = field(default_factory=dict)
+    issues: tuple[Issue, ...] = ()
+
+
+def choose(source: Checkpoint, asked: MappingOptions, enter: Enter, template: Checkpoint | None = None) -> Chosen:
+    """Loads what was asked for and assigns names.
+
+    Args:
+        source: The checkpoint to move.
+        asked: The options.
+        enter: Takes the template that is opened here, to close it at the end (`ExitStack.enter_context`).
+        template: Used where the options name none and the mapping ships none.
+
+    Raises:
+        MappingError: The mapping can't be read, or `auto` finds two.
+    """
+    issues: list[Issue] = []
+    given = enter(formats.open_checkpoint(asked.template)) if asked.template else None
+    name = asked.mapping
+    if name == "auto":
+        found = find_auto(source)
+        name = found or ""
+        text = f"mapping {found}, recognised by the source's variables" if found else "no mapping fits; names stay"
+        issues.append(Issue("mapping", "note", name, text))
+    if not name:
+        template = given or template
+        assignment = assign_identity(source, template, names=asked.names, drop=asked.drop, reinit=asked.reinit)
+        return Chosen("", assignment, template, issues=tuple(issues))
+    mapping = load_mapping(name)
+    shipped = given is None and template is None and not asked.reverse and mapping.target.template is not None
+    if shipped:
+        template = mapping.shipped_template()
+        message = f"objects and names are those of the template that comes with {mapping.name}"
+        issues.append(Issue("template", "note", "", message, "--template CKPT takes those of your own model"))
+    template = given or template
+    assignment = mapping.assign(
+        source, template, reverse=asked.reverse, names=asked.names, drop=asked.drop, reinit=asked.reinit
+    )
+    return Chosen(
+        mapping.name,
+        assignment,
+        template,
+        mapping.averages,
+        mapping.states,
+        {"name": mapping.name, "digest": mapping.digest},
+        tuple(issues),
+    )
+
+
+__all__ = ["Chosen", "Mapping", "MappingOptions", "choose"]

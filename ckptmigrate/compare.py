@@ -1,0 +1,225 @@
+"""Compares tensors bit for bit, streamed where their bytes lie raw, and proves moves by the source's own checksums."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ckptmigrate.errors import DamagedError
+from ckptmigrate.mapping.group import Group
+from ckptmigrate.report import Outcome, Proof
+from ckptmigrate.table import Extent, Tensor
+from ckptmigrate.wire.crc32c import crc32c, mask
+
+CHUNK_BYTES = 8 << 20
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What comparing one written tensor showed."""
+
+    outcome: Outcome
+    proof: Proof = "none"
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far values may differ: |a - b| <= absolute + relative * |b|. Both 0: the bits must be equal."""
+
+    relative: float = 0.0
+    absolute: float = 0.0
+
+    @property
+    def is_exact(self) -> bool:
+        """True when only equal bits count."""
+        return self.relative == 0 and self.absolute == 0
+
+
+EXACT = Tolerance()
+
+
+def compare_group(group: Group, written: Mapping[int, Tensor], tolerance: Tolerance = EXACT) -> dict[int, Finding]:
+    """Compares the outputs of a group with what was written.
+
+    Args:
+        group: Sources and steps.
+        written: Output number -> the tensor that stands in the target.
+        tolerance: For `diff`; verification is exact.
+
+    Raises:
+        DamagedError: The source's or the target's bytes don't fit their checksum.
+    """
+    if not group.steps and tolerance.is_exact:
+        return {index: compare_plain(group.sources[index], tensor) for index, tensor in written.items()}
+    outputs = group.run()
+    arrays = {index: tensor.read() for index, tensor in written.items()}
+    found = {
+        index: _compare_arrays(outputs[index], array, written[index], group.dtypes[index].name, tolerance)
+        for index, array in arrays.items()
+    }
+    if any(f.outcome != "equal" for f in found.values()):
+        return found
+    proof: Proof = "recomputed"
+    if tolerance.is_exact and group.is_exact and len(arrays) == len(outputs) and _has_checksums(group.sources):
+        undone = group.undo([arrays[i] for i in range(len(outputs))])
+        if not all(_fits(tensor, array) for tensor, array in zip(group.sources, undone, strict=True)):
+            return {i: Finding("differs", "inverse", "its inverse doesn't give the source's bytes") for i in found}
+        proof = "inverse"
+    detail = _rounding(group)
+    return {index: Finding("equal", proof, detail) for index in found}
+
+
+def compare_plain(source: Tensor, written: Tensor) -> Finding:
+    """Compares a tensor with its unchanged copy."""
+    if source.shape != written.shape or source.dtype != written.dtype:
+        return Finding("differs", detail=_forms(source, written))
+    if _is_stream(source) and _is_stream(written):
+        return _compare_streams(source.extents[0], written.extents[0])
+    before, after = source.read(), written.read()
+    finding = _compare_arrays(before, after, written, source.dtype.name, EXACT)
+    if finding.outcome == "equal":
+        proof: Proof = "inverse" if _has_checksums([source]) and _fits(source, after) else "recomputed"
+        return Finding("equal", proof)
+    return finding
+
+
+def _forms(source: Tensor, written: Tensor) -> str:
+    return f"{written.dtype} {list(written.shape)}, expected {source.dtype} {list(source.shape)}"
+
+
+def _compare_arrays(expected: Array, found: Array, written: Tensor, dtype: str, tolerance: Tolerance) -> Finding:
+    if expected.shape != found.shape or written.dtype.name != dtype:
+        detail = f"{written.dtype} {list(found.shape)}, expected {dtype} {list(expected.shape)}"
+        return Finding("differs", detail=detail)
+    if expected.dtype == object:
+        same = bool(np.array_equal(expected, found))
+        return Finding("equal", "recomputed") if same else Finding("differs", "recomputed", "other strings")
+    if all(_bytes_of(a) == _bytes_of(b) for a, b in zip(_pieces(expected), _pieces(found), strict=True)):
+        return Finding("equal", "recomputed")
+    near = not tolerance.is_exact and _is_near(expected, found, tolerance)
+    return Finding("equal" if near else "differs", "recomputed", _difference(expected, found))
+
+
+def _pieces(array: Array) -> Iterator[Array]:
+    """The array cut along its first axis into pieces of about CHUNK_BYTES, so that a view is never copied whole."""
+    if array.ndim == 0 or array.nbytes <= CHUNK_BYTES:
+        yield array
+        return
+    rows = max(1, CHUNK_BYTES * len(array) // array.nbytes)
+    for start in range(0, len(array), rows):
+        yield array[start : start + rows]
+
+
+def _bytes_of(array: Array) -> bytes:
+    return array.tobytes()
+
+
+def _is_near(expected: Array, found: Array, tolerance: Tolerance) -> bool:
+    a, b = expected.astype(np.complex128), found.astype(np.complex128)
+    return bool(np.allclose(a, b, rtol=tolerance.relative, atol=tolerance.absolute, equal_nan=True))
+
+
+def _difference(expected: Array, found: Array) -> str:
+    a, b = np.ascontiguousarray(expected).reshape(-1), np.ascontiguousarray(found).reshape(-1)
+    width = a.dtype.itemsize
+    bits = (a.view(np.uint8) != b.view(np.uint8)).reshape(-1, width).any(axis=1)
+    first = int(np.argmax(bits))
+    where = [int(i) for i in np.unravel_index(first, expected.shape)] if expected.shape else []
+    text = f"{int(bits.sum())} of {a.size} elements differ, first at {where}: {b[first]}, expected {a[first]}"
+    with np.errstate(all="ignore"):
+        largest = np.max(np.abs(a.astype(np.complex128) - b.astype(np.complex128)))
+    return f"{text}; largest difference {float(largest):.3g}"
+
+
+def _is_stream(tensor: Tensor) -> bool:
+    return (
+        tensor.dtype.is_raw
+        and len(tensor.extents) == 1
+        and tensor.extents[0].region is None
+        and not tensor.extents[0].big_endian
+        and tensor.extents[0].nbytes == tensor.nbytes
+    )
+
+
+def _compare_streams(source: Extent, written: Extent) -> Finding:
+    """Both sides chunk by chunk; each against its own checksum, the written bytes against the source's too."""
+    crc_source = crc_written = 0
+    differs = ""
+    with ExitStack() as stack:
+        readers = [_opened(stack, extent) for extent in (source, written)]
+        for start in range(0, source.nbytes, CHUNK_BYTES):
+            count = min(CHUNK_BYTES, source.nbytes - start)
+            a, b = (read(start, count) for read in readers)
+            crc_source = crc32c(a, crc_source)
+            crc_written = crc32c(b, crc_written)
+            if a != b and not differs:
+                at = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
+                differs = f"other bytes, first at byte {start + at}"
+    _check(source, crc_source)
+    if differs:
+        return Finding("differs", "recomputed", differs)
+    _check(written, crc_written)
+    return Finding("equal", "inverse" if source.checksum == mask(crc_written) else "recomputed")
+
+
+def _opened(stack: ExitStack, extent: Extent) -> Callable[[int, int], bytes]:
+    handle = os.open(extent.file, os.O_RDONLY)
+    stack.callback(os.close, handle)
+
+    def read(start: int, count: int) -> bytes:
+        data = os.pread(handle, count, extent.offset + start)
+        if len(data) != count:
+            message = f"ends {count - len(data)} bytes early"
+            raise DamagedError(message, where=f"{extent.file} at byte {extent.offset + start}")
+        return data
+
+    return read
+
+
+def _check(extent: Extent, crc: int) -> None:
+    if extent.checksum is not None and extent.checksum != mask(crc):
+        raise DamagedError(
+            f"checksum is {mask(crc):#010x}, expected {extent.checksum:#010x}: the bytes were changed on disk",
+            where=f"{extent.file} at byte {extent.offset}",
+            hint="take the file from a backup, or copy it again",
+        )
+
+
+def _has_checksums(sources: Sequence[Tensor]) -> bool:
+    return all(t.dtype.is_raw and t.extents and all(e.checksum is not None for e in t.extents) for t in sources)
+
+
+def _fits(tensor: Tensor, array: Array) -> bool:
+    """Whether these elements have the checksums that the tensor's file stores."""
+    for extent in tensor.extents:
+        part = array
+        if extent.region is not None:
+            part = array[tuple(slice(s, None if n < 0 else s + n) for s, n in extent.region)]
+        if extent.big_endian:
+            part = part.byteswap()
+        crc = 0
+        for piece in _pieces(part):
+            crc = crc32c(_bytes_of(piece), crc)
+        if mask(crc) != extent.checksum:
+            return False
+    return True
+
+
+def _rounding(group: Group) -> str:
+    """The largest error of a cast at the end of a group; empty where there is none."""
+    if not group.steps or not group.steps[-1].text.startswith("cast"):
+        return ""
+    before = Group(group.labels, group.sources, group.steps[:-1]).run()
+    after = group.steps[-1].apply(before)
+    with np.errstate(all="ignore"):
+        errors = [np.abs(a.astype(np.float64) - b.astype(np.float64)) for a, b in zip(before, after, strict=True)]
+    largest = max((float(e.max()) for e in errors if e.size), default=0.0)
+    return f"largest rounding {largest:.3g}"

@@ -1,0 +1,251 @@
+"""convert: from one path to another, planned, written into a stage, compared with the plan, and only then published."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ckptmigrate import formats, verification
+from ckptmigrate.chosen import Chosen, MappingOptions, choose
+from ckptmigrate.errors import UsageError
+from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
+from ckptmigrate.issues import Issue, exit_code
+from ckptmigrate.mapping.options import PlanOptions
+from ckptmigrate.mapping.plan import Plan, make_plan
+from ckptmigrate.provenance import provenance
+from ckptmigrate.report import Report, Row, Verdict
+from ckptmigrate.staging import (
+    Destination,
+    Stage,
+    copy_mode,
+    destination_of,
+    existing_outputs,
+    refuse_source,
+    stage,
+)
+from ckptmigrate.table import Checkpoint
+from ckptmigrate.verification import Progress, no_progress
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "optimizer": ("keep", "drop", "fresh"),
+    "averages": ("", "keep", "use", "drop"),
+    "verify": ("none", "bits", "framework"),
+    "flavor": ("", "tf_keras", "keras3", "paths"),
+    "dialect": ("", "tf1", "keras-legacy"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One conversion, ready to run."""
+
+    source: Checkpoint
+    plan: Plan
+    target: Format
+    writer: Writer
+    destination: Destination
+    options: WriteOptions
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def convert(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    to: str,
+    from_: str = "",
+    mapping_options: MappingOptions | None = None,
+    flavor: str = "",
+    optimizer: str = "keep",
+    dialect: str = "",
+    hyper: Mapping[str, float] | None = None,
+    dtype: str = "",
+    max_shard_bytes: int | None = None,
+    dry_run: bool = False,
+    verify: str = "bits",
+    allow_loss: bool = False,
+    force: bool = False,
+    progress: Progress = no_progress,
+    **mapping: Any,
+) -> Report:
+    """Converts a checkpoint.
+
+    Args:
+        source: A prefix, file or folder, as people have it.
+        destination: A bundle's prefix, a file, or a folder that ends in `/`.
+        to: The target format's id.
+        from_: The source format's id; "" finds out.
+        mapping_options: The mapping options; or give its fields as keywords (`mapping=`, `template=`, `names=`...).
+        flavor: Which Keras the output is for: tf_keras | keras3 | paths.
+        optimizer: keep | drop | fresh.
+        dialect: The optimizer dialect to write.
+        hyper: Hyperparameters by canonical name.
+        dtype: Element type to cast floats to.
+        max_shard_bytes: Largest file of the output.
+        dry_run: Plan only; reads no tensor data and writes nothing.
+        verify: none | bits | framework.
+        allow_loss: Write although something is lost.
+        force: Replace an older output.
+        progress: Told the phase, and how much of how much is done.
+
+    Returns:
+        The report. A run that findings stop is a report of verdict `refused`.
+
+    Raises:
+        CkptMigrateError: The source or the mapping can't be read, or the output can't be written.
+
+    >>> convert("model.ckpt", "out/ckpt-0", to="tf2", mapping="auto").verdict  # doctest: +SKIP
+    'verified'
+    """
+    given = {"optimizer": optimizer, "verify": verify, "flavor": flavor, "dialect": dialect}
+    asked = mapping_options or MappingOptions(**mapping)
+    _check_choices({**given, "averages": asked.averages})
+    started = time.monotonic()
+    target, writer = _writer(to)
+    place = destination_of(str(destination), target.default_name)
+    with ExitStack() as stack:
+        opened = stack.enter_context(formats.open_checkpoint(source, from_))
+        chosen = choose(opened, asked, stack.enter_context)
+        options = PlanOptions(
+            target_format=to,
+            dialects=writer.dialects,
+            holds_averages=writer.holds_averages,
+            averages=asked.averages or chosen.averages,
+            optimizer=optimizer,
+            dialect=dialect,
+            hyper=hyper or {},
+            dtype=dtype,
+            states=chosen.states,
+        )
+        plan = make_plan(opened, chosen.assignment, chosen.template, options)
+        flags = {k: v for k, v in {**given, **_plain(asked), "dtype": dtype, "hyper": dict(hyper or {})}.items() if v}
+        write = WriteOptions(
+            template=chosen.template,
+            flavor=flavor,
+            max_shard_bytes=max_shard_bytes,
+            provenance=_provenance(opened, chosen, flags),
+            state_file=place.is_folder,
+            on_bytes=_counted(progress, plan),
+        )
+        job = _Job(opened, plan, target, writer, place, write)
+        refused = _check(job, chosen, allow_loss, force=force)
+        if refused is not None or dry_run:
+            return refused or _report(job, "planned", plan.rows(), allow_loss)
+        report = _run(job, verify, allow_loss, force, progress)
+        return replace(report, details={**report.details, "seconds": round(time.monotonic() - started, 3)})
+
+
+def _check_choices(given: Mapping[str, str]) -> None:
+    for name, value in given.items():
+        if value not in CHOICES[name]:
+            accepted = " | ".join(c for c in CHOICES[name] if c)
+            raise UsageError(f"--{name} {value}: expected {accepted}")
+
+
+def _writer(to: str) -> tuple[Format, Writer]:
+    target = formats.by_name(to)
+    if target.writer is None:
+        writable = ", ".join(f.name for f in formats.FORMATS if f.writer is not None)
+        raise UsageError(f"--to {to}: this format is only read", hint=f"formats that can be written: {writable}")
+    return target, target.writer
+
+
+def _plain(options: MappingOptions) -> dict[str, Any]:
+    """The mapping options that change what is written, without paths."""
+    return {
+        "reverse": options.reverse,
+        "names": options.names,
+        "averages": options.averages,
+        "drop": list(options.drop),
+        "reinit": list(options.reinit),
+    }
+
+
+def _provenance(source: Checkpoint, chosen: Chosen, flags: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = {"optimizer": "keep"}
+    kept = {k: v for k, v in flags.items() if defaults.get(k) != v and k != "verify"}
+    return provenance(source, mapping=chosen.provenance, template=chosen.template, flags=kept)
+
+
+def _counted(progress: Progress, plan: Plan) -> Any:
+    total = verification.total_bytes([p.tensor for p in plan.planned])
+    done = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("write", min(done, total), total)
+
+    return on_bytes
+
+
+def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> Report | None:
+    """A report of verdict `refused` when anything known before the first byte stops the run."""
+    issues = [*job.source.issues, *chosen.issues, *job.plan.issues]
+    issues += job.writer.check(job.plan.result(), job.options)
+    old = existing_outputs(job.destination, job.writer.outputs(job.destination.name))
+    refuse_source(job.destination, old, job.source.files)
+    if old and not force:
+        hint = "name another destination, or add --force"
+        issues.append(Issue("exists", "error", "", f"{old[0]} exists", hint, str(old[0])))
+    job.details["issues"] = issues
+    if exit_code(issues, allow_loss=allow_loss) == 0:
+        return None
+    return _report(job, "refused", job.plan.rows(), allow_loss)
+
+
+def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progress) -> Report:
+    with stage(job.destination) as staged:
+        written = job.writer.write(job.plan.result(), staged.folder, job.destination.name, job.options)
+        job.details["moved"] = {"bytes_moved": written.bytes_moved, "bytes_cloned": written.bytes_cloned}
+        rows, verdict = _verified(job, staged, level, progress)
+        report = _report(job, verdict, rows, allow_loss, written)
+        if report.exit_code != 0:
+            return report
+        if job.source.files:
+            copy_mode(job.source.files[0], [staged.folder / name for name in written.files])
+        old = existing_outputs(job.destination, job.writer.outputs(job.destination.name)) if force else []
+        staged.publish(written.files, written.commit, existing=old)
+    return report
+
+
+def _verified(job: _Job, staged: Stage, level: str, progress: Progress) -> tuple[Sequence[Row], Verdict]:
+    """The rows of the staged output, compared with the plan, and judged by the framework where that is asked for."""
+    if level == "none":
+        return job.plan.rows("written"), "written"
+    path = staged.folder / job.destination.name
+    with job.target.read(path) as reopened:
+        rows = verification.compare(job.plan, reopened, progress=progress)
+        passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)
+        if passed and level == "framework":
+            from ckptmigrate.framework import check
+
+            issues, details = check(reopened)
+            job.details["issues"] += issues
+            job.details["framework"] = details
+            passed = exit_code(issues) == 0
+    return rows, "verified" if passed else "differs"
+
+
+def _report(
+    job: _Job, verdict: Verdict, rows: Sequence[Row], allow_loss: bool, written: Written | None = None
+) -> Report:
+    details = {"used": job.source.metadata.get("used", ""), **job.details.get("moved", {})}
+    if "framework" in job.details:
+        details["framework"] = job.details["framework"]
+    if job.plan.template is not None:
+        details["template"] = str(job.plan.template.path)
+    files = [str(job.destination.folder / name) for name in written.files] if written else []
+    return Report(
+        source={"path": str(job.source.path), "format": job.source.format, "files": [str(f) for f in job.source.files]},
+        target={"path": str(job.destination.path), "format": job.target.name, "files": files},
+        verdict=verdict,
+        rows=tuple(rows),
+        issues=tuple(job.details["issues"]),
+        allow_loss=allow_loss,
+        details=details,
+    )

@@ -1,0 +1,247 @@
+"""Verification: every planned tensor, computed again from the source, against the bytes that stand in the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ckptmigrate import formats
+from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
+from ckptmigrate.compare import EXACT, Finding, Tolerance, compare_group
+from ckptmigrate.errors import DamagedError, UsageError
+from ckptmigrate.issues import exit_code
+from ckptmigrate.mapping.group import Group, Planned
+from ckptmigrate.mapping.options import PlanOptions
+from ckptmigrate.mapping.plan import Plan, make_plan, row_name
+from ckptmigrate.report import Report, Row
+from ckptmigrate.table import Checkpoint, Entry, Tensor
+
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(phase: str, done: int, total: int) -> None:
+    """The progress callback that tells nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The tensors of an output by their place, and by their stored key."""
+
+    by_place: Mapping[tuple[str, str, str], Entry]
+    by_label: Mapping[tuple[str, str], Entry | None]
+    by_key: Mapping[str, Entry]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Places:
+        """Indexes a checkpoint's rows; a label that two optimizers share stands for None."""
+        places: dict[tuple[str, str, str], Entry] = {}
+        labels: dict[tuple[str, str], Entry | None] = {}
+        keys: dict[str, Entry] = {}
+        for entry in checkpoint.rows():
+            places[entry.optimizer, entry.name, entry.slot] = entry
+            label = entry.name, entry.slot or ("." if entry.optimizer else "")
+            labels[label] = None if label in labels else entry
+            keys[entry.key] = entry
+        return cls(places, labels, keys)
+
+    def find(self, planned: Planned) -> Entry | None:
+        """Where a planned tensor stands: at its place, else by variable and slot (name-based files don't keep the names of
+        optimizers), else under the key it kept."""
+        found = self.by_place.get(planned.place)
+        if found is None:
+            label = planned.name, planned.slot or ("." if planned.optimizer else "")
+            found = self.by_label.get(label) or self.by_key.get(planned.key or "\0")
+        return found
+
+
+def compare(
+    plan: Plan, written: Checkpoint, tolerance: Tolerance = EXACT, progress: Progress = no_progress
+) -> list[Row]:
+    """The report's rows: every planned tensor compared, what is missing, what is extra, what was left out.
+
+    Raises:
+        DamagedError: Bytes of either side don't fit their checksum.
+    """
+    places = Places.of(written)
+    found = {planned.place: places.find(planned) for planned in plan.planned}
+    findings: dict[tuple[str, str, str], Finding] = {}
+    groups = list(_groups(plan.planned))
+    for number, (group, members) in enumerate(groups):
+        progress("verify", number, len(groups))
+        tensors = {p.index: entry.tensor for p in members if (entry := found[p.place]) is not None}
+        try:
+            results = compare_group(group, tensors, tolerance)
+        except DamagedError as error:
+            error.where = error.where or members[0].source or members[0].name
+            raise
+        findings |= {p.place: results[p.index] for p in members if p.index in results}
+    progress("verify", len(groups), len(groups))
+    rows = [_row(p, findings.get(p.place, Finding("missing"))) for p in plan.planned]
+    accounted = {entry.key for entry in found.values() if entry is not None}
+    return rows + list(plan.dropped) + [_extra(e) for e in written.rows() if _is_extra(e, accounted, plan, written)]
+
+
+def _groups(planned: Sequence[Planned]) -> Iterator[tuple[Group, list[Planned]]]:
+    """Planned tensors that are outputs of one group together; those with a stated value one by one."""
+    members: dict[int, list[Planned]] = {}
+    for p in planned:
+        if p.group is None:
+            yield Group((), (p.tensor,)), [p]
+        else:
+            members.setdefault(id(p.group), []).append(p)
+    for together in members.values():
+        group = together[0].group
+        assert group is not None
+        yield group, together
+
+
+def _row(planned: Planned, finding: Finding) -> Row:
+    outcome = "filled" if planned.origin == "filled" and finding.outcome == "equal" else finding.outcome
+    detail = "; ".join(text for text in (planned.detail, finding.detail) if text)
+    return Row(row_name(planned), planned.slot, planned.source, outcome, planned.steps, finding.proof, detail)
+
+
+def _is_extra(entry: Entry, accounted: set[str], plan: Plan, written: Checkpoint) -> bool:
+    """Whether nobody planned this tensor. A writer's own save_counter is no extra."""
+    if entry.key in accounted:
+        return False
+    return not (entry.name == "save_counter" and not entry.optimizer and written.format == "tf2")
+
+
+def _extra(entry: Entry) -> Row:
+    return Row(entry.label, entry.slot, "", "extra", detail=f"nobody planned it: {entry.key}")
+
+
+def total_bytes(tensors: Sequence[Tensor]) -> int:
+    """Bytes of the tensors' elements."""
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def verify(
+    source: str | Path,
+    target: str | Path,
+    *,
+    level: str = "bits",
+    mapping_options: MappingOptions | None = None,
+    progress: Progress = no_progress,
+    **mapping: Any,
+) -> Report:
+    """Checks an output against the source it was made from, long after the run that wrote it.
+
+    Args:
+        source, target: Paths as people have them.
+        level: bits | framework (the real TensorFlow restores the target too; needs the extra).
+        mapping_options: How the one was made from the other; without a mapping it is the one that the target's
+            provenance names. Or give its fields as keywords.
+        progress: Told the phase, and how much of how much is done.
+
+    Raises:
+        CkptMigrateError: A side can't be read.
+    """
+    if level not in ("bits", "framework"):
+        raise UsageError(f"--level {level}: expected bits | framework")
+    with ExitStack() as stack:
+        a, b = (stack.enter_context(formats.open_checkpoint(path)) for path in (source, target))
+        asked = mapping_options or MappingOptions(**mapping)
+        asked, flags = _from_provenance(b, asked)
+        plan, chosen = _plan_against(a, b, asked, flags, stack.enter_context)
+        report = _compared(plan, b, chosen, EXACT, progress)
+        if level == "framework" and report.exit_code == 0:
+            from ckptmigrate.framework import check
+
+            issues, details = check(b)
+            passed = exit_code(issues) == 0
+            report = replace(
+                report,
+                verdict="verified" if passed else "differs",
+                issues=(*report.issues, *issues),
+                details={**report.details, "framework": details},
+            )
+        return report
+
+
+def diff(
+    a: str | Path,
+    b: str | Path,
+    *,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    mapping_options: MappingOptions | None = None,
+    progress: Progress = no_progress,
+    **mapping: Any,
+) -> Report:
+    """Compares two checkpoints tensor by tensor, under a mapping where one is given.
+
+    Args:
+        a, b: Paths as people have them.
+        rtol, atol: Tolerances; both 0 compares bits.
+        mapping_options: How names of `a` become names of `b`; or give its fields as keywords.
+        progress: Told the phase, and how much of how much is done.
+    """
+    with ExitStack() as stack:
+        left, right = (stack.enter_context(formats.open_checkpoint(path)) for path in (a, b))
+        asked = mapping_options or MappingOptions(**mapping)
+        plan, chosen = _plan_against(left, right, asked, {}, stack.enter_context)
+        return _compared(plan, right, chosen, Tolerance(rtol, atol), progress)
+
+
+def _from_provenance(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions, Mapping[str, Any]]:
+    """The options a target was written with, where the user gives no mapping, and its other flags."""
+    record = target.metadata.get("provenance") or {}
+    flags = record.get("flags") or {}
+    if asked.mapping or not record:
+        return asked, flags
+    name = (record.get("mapping") or {}).get("name", "")
+    return (
+        MappingOptions(
+            mapping=name,
+            reverse=asked.reverse or bool(flags.get("reverse")),
+            template=asked.template,
+            names=asked.names or flags.get("names", ""),
+            averages=asked.averages or flags.get("averages", ""),
+            drop=asked.drop or tuple(flags.get("drop", ())),
+            reinit=asked.reinit or tuple(flags.get("reinit", ())),
+        ),
+        flags,
+    )
+
+
+def _plan_against(
+    a: Checkpoint, b: Checkpoint, asked: MappingOptions, flags: Mapping[str, Any], enter: Enter
+) -> tuple[Plan, Chosen]:
+    """Plans `a` with `b` as its template."""
+    chosen = choose(a, asked, enter, template=b)
+    options = PlanOptions(
+        target_format=b.format,
+        dialects=tuple({o.dialect: None for o in b.optimizers}),
+        holds_averages=any(o.kind == "ema" for o in b.optimizers),
+        averages=asked.averages or chosen.averages,
+        optimizer=flags.get("optimizer", "keep") if b.optimizers or not a.optimizers else "drop",
+        hyper=flags.get("hyper", {}),
+        dtype=flags.get("dtype", ""),
+        states=chosen.states,
+    )
+    return make_plan(a, chosen.assignment, chosen.template, options), chosen
+
+
+def _compared(plan: Plan, b: Checkpoint, chosen: Chosen, tolerance: Tolerance, progress: Progress) -> Report:
+    """The report of a plan against the checkpoint `b`."""
+    a = plan.source
+    rows = compare(plan, b, tolerance, progress)
+    rows += [Row(name, "", name, "missing", detail="no rule takes it") for name in chosen.assignment.unmatched]
+    issues = [i for i in (*a.issues, *b.issues, *chosen.issues, *plan.issues) if i.kind not in _AS_ROWS]
+    passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)
+    return Report(
+        source={"path": str(a.path), "format": a.format, "files": [str(f) for f in a.files]},
+        target={"path": str(b.path), "format": b.format, "files": [str(f) for f in b.files]},
+        verdict="verified" if passed and exit_code(issues, allow_loss=True) == 0 else "differs",
+        rows=tuple(rows),
+        issues=tuple(issues),
+        allow_loss=True,
+    )
+
+
+_AS_ROWS = frozenset({"unmatched", "unfilled"})  # findings that a comparison shows as rows
