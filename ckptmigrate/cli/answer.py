@@ -1,0 +1,180 @@
+"""What a command answers: one document for machines or lines for people, messages on stderr, and the exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckptmigrate.cli.text import SHOWN, visible
+from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError
+from ckptmigrate.issues import Issue
+
+KINDS = {1: "failed", 2: "usage", 3: "source", 4: "damaged", 5: "mapping", 6: "target", 7: "output"}
+_OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+
+# Each command's document when nothing could be found out.
+_PAIR: dict[str, Any] = {"source": {}, "target": {}, "verdict": "refused", "rows": [], "counts": {}}
+BLANKS: dict[str, dict[str, Any]] = {
+    "inspect": {"path": "", "format": "", "files": [], "metadata": {}, "variables": [], "optimizers": []},
+    "convert": _PAIR,
+    "verify": _PAIR,
+    "diff": _PAIR,
+    "formats": {"formats": []},
+    "mapping": {"mappings": []},
+}
+
+
+class Ended(BaseException):
+    """The process was told to end by a signal; unwinds like KeyboardInterrupt, so that stages are removed.
+
+    Attributes:
+        exit_code: 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A command's result.
+
+    Attributes:
+        document: For `--json`.
+        lines: For people.
+        exit_code: 0, or 1-7 as the README lists them.
+    """
+
+    document: Callable[[], Any]
+    lines: Callable[[], Iterable[str]]
+    exit_code: int = 0
+
+
+def give(command: Callable[[], Answer], as_json: bool, blank: Mapping[str, Any]) -> int:
+    """Runs a command and prints its answer, or its error as the same document.
+
+    Args:
+        command: Does the work; raises CkptMigrateError.
+        as_json: Print one JSON document and nothing else on stdout.
+        blank: The command's document when nothing could be found out; its `issues` are filled in.
+    """
+    try:
+        answer = command()
+        output = as_text(answer.document()) if as_json else "".join(f"{line}\n" for line in answer.lines())
+    except (CkptMigrateError, OSError, MemoryError, RecursionError) as error:
+        return refuse(_ours(error), as_json, blank)
+    except Ended as end:
+        issue = Issue("interrupted", "error", message="interrupted")
+        if as_json:
+            emit(as_text({**blank, "issues": [issue.to_json()]}))
+        else:
+            say(["interrupted"])
+        return end.exit_code
+    emit(output)
+    return answer.exit_code
+
+
+def refuse(error: CkptMigrateError, as_json: bool, blank: Mapping[str, Any]) -> int:
+    """Prints an error where it belongs and gives its exit code."""
+    if as_json:
+        issues = error.issues or (Issue(KINDS[error.exit_code], "error", "", error.message, error.hint, error.where),)
+        emit(as_text({**blank, "issues": [issue.to_json() for issue in issues]}))
+    else:
+        say(error_lines(error))
+    return error.exit_code
+
+
+def emit(text: str) -> None:
+    """Prints to stdout. A reader that went away (`| head`) is no error: it has what it wanted.
+
+    Raises:
+        OutputError: Standard output can't be written, such as to a full disk.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon()
+    except OSError as error:
+        _abandon()
+        raise OutputError(f"can't be written: {error.strerror}", where="standard output") from error
+
+
+def _abandon() -> None:
+    """Sends what is still buffered for stdout nowhere, so that Python doesn't complain at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Prints to stderr."""
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def error_lines(error: CkptMigrateError) -> list[str]:
+    """An error for people: what, where, the first twenty of many, and what to do next."""
+    lines = [f"error: {visible(error.message)}"]
+    if error.where:
+        lines.append(f"  where: {visible(error.where)}")
+    told = [i for i in error.issues if i.message != error.message]
+    lines += issue_lines(told)
+    if error.hint and error.hint not in {i.hint for i in told[:SHOWN]}:
+        lines += hint_lines(error.hint)
+    return lines
+
+
+def issue_lines(issues: Sequence[Issue]) -> list[str]:
+    """Issues for people, worst first, twenty of each severity."""
+    lines: list[str] = []
+    for severity in ("error", "loss", "warning", "note"):
+        some = [i for i in issues if i.severity == severity]
+        last_hint = ""
+        for issue in some[:SHOWN]:
+            lines.append(f"{severity}: {_sentence(issue)}")
+            if issue.where:
+                lines.append(f"  where: {visible(issue.where)}")
+            if issue.hint and issue.hint != last_hint:
+                lines += hint_lines(issue.hint)
+            last_hint = issue.hint
+        if len(some) > SHOWN:
+            lines.append(f"{severity}: ... and {len(some) - SHOWN} more; --json lists all")
+    return lines
+
+
+def hint_lines(hint: str) -> list[str]:
+    """A hint; of several lines (a rule to paste) each keeps its indentation."""
+    first, *rest = hint.splitlines() or [""]
+    return [f"  hint:  {visible(first)}", *(f"         {visible(line)}" for line in rest)]
+
+
+def _sentence(issue: Issue) -> str:
+    if not issue.name or issue.name in issue.message:
+        return visible(issue.message or issue.kind)
+    return visible(f"{issue.name}: {issue.message}")
+
+
+def _ours(error: Exception) -> CkptMigrateError:
+    """Errors of the machine, which any call can meet, as ours."""
+    if isinstance(error, CkptMigrateError):
+        return error
+    if isinstance(error, OSError):
+        kind = OutputError if error.errno in _OUTPUT_ERRORS else SourceError
+        return kind(error.strerror or str(error), where=str(error.filename or ""))
+    if isinstance(error, RecursionError):
+        return DamagedError("the file nests deeper than any real one does")
+    return CkptMigrateError("out of memory", hint="give the process more, or convert to a sharded format in parts")
+
+
+def as_text(document: Any) -> str:
+    """A document as `--json` prints it: ASCII, so that no name in it steers a terminal."""
+    # NaN has no JSON; readers of this document put a text there, so meeting one is a bug
+    return json.dumps(document, indent=1, allow_nan=False, default=str) + "\n"

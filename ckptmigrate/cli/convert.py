@@ -1,0 +1,188 @@
+"""`ckptmigrate convert`, `verify` and `diff`: two checkpoints and the report about them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ckptmigrate.cli import options
+from ckptmigrate.cli.answer import BLANKS, Answer, as_text, give
+from ckptmigrate.cli.progress import Progress, progress
+from ckptmigrate.cli.report import report_lines
+from ckptmigrate.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from ckptmigrate.report import Report
+
+CONVERT_EXAMPLES = """\b
+Examples:
+  ckptmigrate convert train/model.ckpt-300 out/ --to tf2 --mapping auto
+  ckptmigrate convert train/ model.safetensors --to safetensors --averages use
+  ckptmigrate convert out/ckpt-0 back/ --to tf1 --names full_name --dry-run"""
+
+VERIFY_EXAMPLES = """\b
+Examples:
+  ckptmigrate verify train/model.ckpt-300 out/ckpt-0
+  ckptmigrate verify train/model.ckpt-300 out/ckpt-0 --level framework"""
+
+DIFF_EXAMPLES = """\b
+Examples:
+  ckptmigrate diff out/ckpt-1 out/ckpt-2
+  ckptmigrate diff model.npz model.safetensors --atol 1e-6"""
+
+
+def convert(
+    source: options.Source,
+    destination: Annotated[str, typer.Argument(metavar="DST", help="Prefix, file or folder to write.")],
+    *,
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="Format to write; see `ckptmigrate formats`.")],
+    from_: options.From = "",
+    mapping: options.Mapping = "",
+    reverse: options.Reverse = False,
+    template: options.Template = "",
+    names: options.Names = "",
+    averages: options.AveragesOption = None,
+    drop: options.Drop = None,
+    reinit: options.Reinit = None,
+    flavor: Annotated[
+        options.Flavor | None, typer.Option("--flavor", help="The Keras it is for: object paths, names, dialect.")
+    ] = None,
+    optimizer: Annotated[
+        options.Optimizer, typer.Option("--optimizer", help="Optimizer state: keep it, drop it, or start it fresh.")
+    ] = options.Optimizer.keep,
+    dialect: Annotated[
+        options.Dialect | None, typer.Option("--dialect", help="Optimizer conventions to write the state in.")
+    ] = None,
+    hyper: Annotated[
+        list[str] | None,
+        typer.Option("--hyper", metavar="NAME=VALUE", help="A hyperparameter that SRC lacks. May be repeated."),
+    ] = None,
+    dtype: Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="Cast floats to this type.")] = "",
+    max_shard_size: Annotated[
+        str | None, typer.Option("--max-shard-size", metavar="SIZE", help="Largest output file, such as 5GB.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; write nothing, read no tensor.")] = False,
+    verify: Annotated[
+        options.Check, typer.Option("--verify", help="How to check the output before it is published.")
+    ] = options.Check.bits,
+    report: Annotated[str, typer.Option("--report", metavar="FILE.json", help="Also write the report here.")] = "",
+    allow_loss: Annotated[bool, typer.Option("--allow-loss", help="Go on when DST can't hold everything.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing DST.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Convert SRC into DST, check the result, and say what went where."""
+    keywords = options.routing(
+        mapping=mapping, reverse=reverse, template=template, names=names, averages=averages, drop=drop, reinit=reinit
+    )
+    shard = options.parse_size(max_shard_size)
+    values = options.parse_hyper(hyper or [])
+
+    def work(tell: Progress) -> Report:
+        from ckptmigrate.convert import convert as run
+
+        _check_report(report)
+        result = run(
+            source, destination, to=to, from_=from_, flavor=options.text(flavor), optimizer=options.text(optimizer),
+            dialect=options.text(dialect), hyper=values, dtype=dtype, max_shard_bytes=shard, dry_run=dry_run,
+            verify=options.text(verify), allow_loss=allow_loss, force=force, progress=tell, **keywords,
+        )  # fmt: skip
+        _write_report(report, result)
+        return result
+
+    hint = _next(source, destination, to) if not dry_run else ""
+    _answer(work, as_json, source, destination, hint)
+
+
+def verify(
+    source: options.Source,
+    destination: Annotated[str, typer.Argument(metavar="DST", help="The checkpoint that was made from SRC.")],
+    *,
+    mapping: options.Mapping = "",
+    reverse: options.Reverse = False,
+    template: options.Template = "",
+    names: options.Names = "",
+    averages: options.AveragesOption = None,
+    drop: options.Drop = None,
+    reinit: options.Reinit = None,
+    level: Annotated[
+        options.Level, typer.Option("--level", help="bits: every byte. framework: TensorFlow restores it too.")
+    ] = options.Level.bits,
+    as_json: options.Json = False,
+) -> None:
+    """Prove that DST is what SRC becomes. The mapping is the one that DST names, unless one is given."""
+    keywords = options.routing(
+        mapping=mapping, reverse=reverse, template=template, names=names, averages=averages, drop=drop, reinit=reinit
+    )
+
+    def work(tell: Progress) -> Report:
+        from ckptmigrate.verify import verify as run
+
+        return run(source, destination, level=options.text(level), progress=tell, **keywords)
+
+    _answer(work, as_json, source, destination)
+
+
+def diff(
+    source: Annotated[str, typer.Argument(metavar="A", help="Checkpoint: prefix, any of its files, or its folder.")],
+    destination: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+    *,
+    mapping: options.Mapping = "",
+    reverse: options.Reverse = False,
+    template: options.Template = "",
+    names: options.Names = "",
+    averages: options.AveragesOption = None,
+    drop: options.Drop = None,
+    reinit: options.Reinit = None,
+    rtol: Annotated[float, typer.Option("--rtol", min=0, help="Relative tolerance.")] = 0.0,
+    atol: Annotated[float, typer.Option("--atol", min=0, help="Absolute tolerance.")] = 0.0,
+    as_json: options.Json = False,
+) -> None:
+    """Compare two checkpoints, whatever their formats. Exit code 1 when they differ."""
+    keywords = options.routing(
+        mapping=mapping, reverse=reverse, template=template, names=names, averages=averages, drop=drop, reinit=reinit
+    )
+
+    def work(tell: Progress) -> Report:
+        from ckptmigrate.verify import diff as run
+
+        return run(source, destination, rtol=rtol, atol=atol, progress=tell, **keywords)
+
+    _answer(work, as_json, source, destination)
+
+
+def _answer(work: Callable[[Progress], Report], as_json: bool, source: str, destination: str, hint: str = "") -> None:
+    def command() -> Answer:
+        with progress(not as_json) as tell:
+            report = work(tell)
+        return Answer(
+            report.to_json, lambda: report_lines(report, hint if report.exit_code == 0 else ""), report.exit_code
+        )
+
+    blank = {**BLANKS["diff"], "source": {"path": source}, "target": {"path": destination}}
+    raise typer.Exit(give(command, as_json, blank))
+
+
+def _check_report(name: str) -> None:
+    """Before any work: a report that can't be written must not stop a finished conversion."""
+    if not name:
+        return
+    if Path(name).suffix != ".json":
+        raise UsageError(f"reports are written as .json, found {name!r}", hint="--report report.json")
+    if not Path(name).resolve().parent.is_dir():
+        raise OutputError("the folder of the report doesn't exist", where=name)
+
+
+def _write_report(name: str, report: Report) -> None:
+    if name:
+        try:
+            Path(name).write_text(as_text(report.to_json()), encoding="ascii")
+        except OSError as error:
+            raise OutputError(f"the report can't be written: {error.strerror}", where=name) from error
+
+
+def _next(source: str, destination: str, to: str) -> str:
+    return f"ckptmigrate verify {shlex.quote(source)} {shlex.quote(destination)} --level framework"

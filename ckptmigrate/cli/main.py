@@ -1,0 +1,138 @@
+"""The command line: commands, exit codes, signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from ckptmigrate.cli import convert, formats, inspect, mapping
+from ckptmigrate.cli.answer import BLANKS, Ended, emit, refuse, say
+from ckptmigrate.errors import CkptMigrateError, UsageError
+
+# typer has no public name for the base of the errors that its parser raises, in versions with and without click
+_ParserError: type[Exception] = typer.BadParameter.__mro__[2]
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done and verified
+  1  ran, and found a difference, a failed verification or an error
+  2  wrong usage, or an extra that isn't installed
+  3  source missing, unknown or unsupported
+  4  source damaged or hostile
+  5  mapping invalid, ambiguous or incomplete
+  6  the target can't hold something, or a needed value is missing
+  7  the output exists or can't be written
+  130, 143  interrupted; nothing half-written is left"""
+
+app = typer.Typer(
+    name="ckptmigrate",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
+app.command("convert", epilog=convert.CONVERT_EXAMPLES)(convert.convert)
+app.command("verify", epilog=convert.VERIFY_EXAMPLES)(convert.verify)
+app.command("diff", epilog=convert.DIFF_EXAMPLES)(convert.diff)
+app.add_typer(mapping.app, name="mapping")
+app.command("formats")(formats.formats)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        emit(f"ckptmigrate {version('ckptmigrate')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def ckptmigrate(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Move TensorFlow and Keras checkpoints between formats, with optimizer state, and prove the result."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and gives the exit code; never raises.
+
+    Args:
+        arguments: Those after the program's name; by default the process's own.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show is no reason to stop
+    try:
+        with _signals():
+            return _run(words)
+    except Ended as end:
+        say(["interrupted"])
+        return end.exit_code
+    except CkptMigrateError as error:  # standard output itself failed
+        say([f"error: {error}"])
+        return error.exit_code
+
+
+def _run(words: list[str]) -> int:
+    try:
+        code = app(args=[*words, "--help"] if words in ([], ["mapping"]) else words, prog_name="ckptmigrate", standalone_mode=False)
+    except _ParserError as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "ckptmigrate"
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        return refuse(UsageError(message, hint=f"{command} --help"), "--json" in words, _blank(words))
+    except typer.Abort:
+        return 128 + signal.SIGINT
+    except Exception as error:  # noqa: BLE001 a bug of ours must still end with one line and an exit code
+        return refuse(_bug(error), "--json" in words, _blank(words))
+    return code if isinstance(code, int) else 0
+
+
+def _blank(words: list[str]) -> dict[str, Any]:
+    return next((BLANKS[word] for word in words if word in BLANKS), {})
+
+
+def _bug(error: Exception) -> CkptMigrateError:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    return CkptMigrateError(
+        f"this is a bug in ckptmigrate: {type(error).__name__}: {error}",
+        where=where,
+        hint="nothing was published; please report it with the command and the output of `inspect --json`",
+    )
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turns the signals that end a process into an exception, so that unfinished outputs are removed."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise Ended(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

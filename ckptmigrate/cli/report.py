@@ -1,0 +1,141 @@
+"""A report for people: the verdict first, then what went where, what was left out, and what to know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ckptmigrate.cli.answer import issue_lines
+from ckptmigrate.cli.text import columns, count, shortened, size, visible
+
+if TYPE_CHECKING:
+    from ckptmigrate.report import Report, Row
+
+VERDICTS = {
+    "verified": "verified",
+    "written": "written, not verified",
+    "planned": "planned; nothing was written",
+    "differs": "differs",
+    "refused": "refused; nothing was written",
+}
+FAILED = ("differs", "missing", "extra")
+DONE = ("equal", "written", "planned")
+
+
+def report_lines(report: Report, hint: str = "") -> Iterator[str]:
+    """The whole report; `hint` is the next command to type."""
+    yield f"{VERDICTS[report.verdict]}: {_summary(report)}"
+    yield from columns(_facts(report))
+    for outcome in FAILED:
+        yield from _section(outcome, [r for r in report.rows if r.outcome == outcome], cut=True)
+    done = [r for r in report.rows if r.outcome in DONE]
+    yield from _section("variables", [r for r in done if not r.slot])
+    yield from _slots([r for r in done if r.slot])
+    for outcome in ("filled", "dropped"):
+        yield from _section(outcome, [r for r in report.rows if r.outcome == outcome])
+    if report.issues:
+        yield ""
+        yield from issue_lines(report.issues)
+    if hint:
+        yield ""
+        yield f"next: {visible(hint)}"
+
+
+def _summary(report: Report) -> str:
+    counts = report.counts
+    total = sum(counts.get(outcome, 0) for outcome in (*DONE, *FAILED, "filled"))
+    if report.verdict in ("written", "planned"):
+        parts = [count(total, "tensor")]
+    elif counts.get("equal"):
+        proofs = [f"{counts[p]:,} {p.replace('_', ' ')}" for p in ("by_inverse", "by_recomputation") if counts[p]]
+        parts = [
+            f"{counts['equal']:,} of {count(total, 'tensor')} equal" + (f" ({', '.join(proofs)})" if proofs else "")
+        ]
+    else:
+        parts = []
+    parts += [f"{counts[o]:,} {o}" for o in (*FAILED, "filled", "dropped") if counts.get(o)]
+    severities = Counter[str](i.severity for i in report.issues)
+    parts += [count(severities[s], s) for s in ("error", "loss") if severities[s]]
+    return ", ".join(parts) or "nothing to compare"
+
+
+def _facts(report: Report) -> list[tuple[str, ...]]:
+    facts: list[tuple[str, ...]] = []
+    for word, side in (("from", report.source), ("to", report.target)):
+        facts.append((word, f"{side.get('format', '') or ''}  {side.get('path', '')}".strip()))
+    for name in ("mapping", "template"):
+        if told := report.details.get(name):
+            facts.append((name, str(told)))
+    if report.verdict not in ("planned", "refused"):
+        facts += _work(report)
+    return facts
+
+
+def _work(report: Report) -> Iterator[tuple[str, str]]:
+    details = report.details
+    files = report.target.get("files") or ()
+    if files and "bytes_moved" in details:
+        yield "files", ", ".join(str(f).rsplit("/", 1)[-1] for f in files)
+    told = []
+    if details.get("bytes_cloned"):
+        told.append(f"{size(details['bytes_cloned'])} taken over as they lie")
+    if details.get("bytes_moved"):
+        told.append(f"{size(details['bytes_moved'])} written")
+    if "seconds" in details:
+        told.append(f"{details['seconds']:.2g} s")
+    if told:
+        yield "work", ", ".join(told)
+
+
+def _section(title: str, rows: Sequence[Row], cut: bool = False) -> Iterator[str]:
+    """Rows as runs: what they were made from, what they are now, and how."""
+    if not rows:
+        return
+    lines: list[str] = []
+    for text, some in runs(rows):
+        first = some[0]
+        lines.append(f"  {visible(text)}" + (f"  x{len(some)}" if len(some) > 1 else ""))
+        lines += [f"      {visible(step)}" for step in first.steps]
+        details = {r.detail for r in some if r.detail}
+        if len(details) == 1:
+            lines.append(f"      {visible(details.pop())}")
+        elif details:
+            lines.append(f"      {visible(first.detail)} (and others)")
+    yield ""
+    yield f"{title} ({len(rows):,})"
+    yield from shortened(lines) if cut else lines
+
+
+def runs(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Rows whose steps agree and whose names differ only in numbers, together."""
+    from ckptmigrate.listing import collapse
+
+    by_text: dict[str, list[Row]] = {}
+    for row in rows:
+        by_text.setdefault(_way(row), []).append(row)
+    unique = [(text, some[0]) for text, some in by_text.items() if len(some) == 1]
+    order = {text: n for n, text in enumerate(by_text)}
+    single = collapse([text for text, _ in unique], [(row.steps, bool(row.detail)) for _, row in unique])
+    found = [(order[run.names[0]], run.text, [by_text[n][0] for n in run.names]) for run in single]
+    found += [(order[text], text, some) for text, some in by_text.items() if len(some) > 1]
+    for _, text, some in sorted(found, key=lambda item: item[0]):
+        yield text, some
+
+
+def _way(row: Row) -> str:
+    label = f"{row.name}:{row.slot}" if row.slot else row.name
+    if not row.source or row.source == label or row.outcome == "dropped":
+        return label
+    return f"{row.source} -> {label}"
+
+
+def _slots(rows: Sequence[Row]) -> Iterator[str]:
+    """Slots follow their variables, so their names say little: one line for each kind and what was done to it."""
+    if not rows:
+        return
+    kinds = Counter((r.slot, r.steps) for r in rows)
+    yield ""
+    yield f"slots ({len(rows):,})"
+    lines = ((slot, f"x{number}", "; ".join(steps) or "as stored") for (slot, steps), number in kinds.items())
+    yield from columns(lines, right=(1,))

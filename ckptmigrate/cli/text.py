@@ -1,0 +1,73 @@
+"""Text for people: names made safe for a terminal, columns, sizes, counts, lists cut at twenty."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+SHOWN = 20  # of many problems of a kind
+
+# Categories whose characters a terminal obeys, hides or can't encode: control, format (bidirectional overrides, zero
+# width), surrogates (undecodable bytes of a name), unassigned, line and paragraph separators.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
+
+
+def visible(text: object) -> str:
+    r"""The text on one line with everything escaped that a terminal would obey or not show.
+
+    >>> visible("red\x1b[31m\n")
+    'red\\x1b[31m\\n'
+    """
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN else c for c in plain)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 127 else repr(character)[1:-1]
+
+
+def columns(rows: Iterable[Sequence[str]], *, right: Sequence[int] = (), indent: str = "  ") -> list[str]:
+    """Rows as lines with aligned columns; the last column is never padded nor cut, so names go last.
+
+    >>> columns([("[3,3]", "conv"), ("[]", "step")])
+    ['  [3,3]  conv', '  []     step']
+    """
+    table = [[visible(cell) for cell in row] for row in rows]
+    if not table:
+        return []
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = []
+    for row in table:
+        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append((indent + "  ".join([*cells[:-1], row[-1]])).rstrip())
+    return lines
+
+
+def size(nbytes: int) -> str:
+    """Bytes as people say them.
+
+    >>> size(999), size(12_345_678)
+    ('999 B', '12.3 MB')
+    """
+    amount = float(nbytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 999.5:
+            return f"{nbytes} B" if unit == "B" else f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} TB"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: `1 variable`, `12,345 entries`."""
+    if number == 1:
+        return f"1 {noun}"
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {plural}"
+
+
+def shortened(lines: Sequence[str], total: int | None = None, *, indent: str = "  ") -> list[str]:
+    """The first twenty lines, and how many more there are."""
+    rest = len(lines) - SHOWN
+    return [*lines[:SHOWN], f"{indent}... and {rest} more; --json lists all"] if rest > 0 else list(lines)
