@@ -1,0 +1,144 @@
+"""An output appears whole or not at all, never over another one, and a killed run's leftovers are cleared."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckptmigrate.errors import OutputError
+from ckptmigrate.staging import Destination, destination_of, existing_outputs, refuse_source, stage
+
+FILES = ("model.data", "model.index")
+
+
+def write(folder: Path, text: str = "new") -> None:
+    for name in FILES:
+        (folder / name).write_text(text)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_published_files_appear_and_the_stage_goes(tmp_path: Path) -> None:
+    with stage(Destination(tmp_path, "model")) as staged:
+        write(staged.folder)
+        assert names(tmp_path) == [staged.folder.name]
+        staged.publish(FILES, "model.index")
+    assert names(tmp_path) == list(FILES)
+
+
+def test_nothing_is_left_of_a_run_that_fails(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b"
+    with pytest.raises(ZeroDivisionError), stage(Destination(target, "model")) as staged:
+        write(staged.folder)
+        raise ZeroDivisionError
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("taken", FILES)
+def test_an_existing_file_is_never_replaced(tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).write_text("old")
+    with pytest.raises(OutputError, match="exists"), stage(Destination(tmp_path, "model")) as staged:
+        write(staged.folder)
+        staged.publish(FILES, "model.index")
+    assert names(tmp_path) == [taken]
+    assert (tmp_path / taken).read_text() == "old"
+
+
+def test_force_replaces_the_old_output(tmp_path: Path) -> None:
+    write(tmp_path, "old")
+    (tmp_path / "model.data2").write_text("stale")
+    destination = Destination(tmp_path, "model")
+    with stage(destination) as staged:
+        write(staged.folder)
+        staged.publish(FILES, "model.index", existing=existing_outputs(destination, ("model.index", "model.data*")))
+    assert names(tmp_path) == list(FILES)
+    assert (tmp_path / "model.data").read_text() == "new"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ckptmigrate import staging
+folder, when = Path(sys.argv[1]), int(sys.argv[2])
+calls = 0
+link = os.link
+def counted(*args):
+    global calls
+    if calls == when:
+        os.kill(os.getpid(), signal.SIGKILL)
+    calls += 1
+    link(*args)
+os.link = counted
+with staging.stage(staging.Destination(folder, "model")) as staged:
+    for name in ("model.data", "model.index"):
+        (staged.folder / name).write_text("new")
+    staged.publish(("model.data", "model.index"), "model.index")
+    counted()
+"""
+
+
+@pytest.mark.parametrize(("when", "is_complete"), [(0, False), (1, False), (2, True)])
+def test_a_killed_run_leaves_nothing_or_all_and_the_next_clears_up(
+    tmp_path: Path, when: int, is_complete: bool
+) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, tmp_path, str(when)], check=False)
+    assert ended.returncode == -9
+    assert (tmp_path / "model.index").exists() == is_complete
+    destination = Destination(tmp_path, "model")
+    if is_complete:
+        with pytest.raises(OutputError), stage(destination) as staged:
+            write(staged.folder)
+            staged.publish(FILES, "model.index")
+    else:
+        with stage(destination) as staged:
+            write(staged.folder)
+            staged.publish(FILES, "model.index")
+    assert names(tmp_path) == list(FILES)
+
+
+def test_a_stage_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    destination = Destination(tmp_path, "model")
+    with stage(destination) as first:
+        write(first.folder)
+        with stage(destination) as second:
+            write(second.folder, "second")
+            second.publish(FILES, "model.index")
+        with pytest.raises(OutputError, match="exists"):
+            first.publish(FILES, "model.index")
+    assert (tmp_path / "model.data").read_text() == "second"
+
+
+def test_the_source_is_never_replaced(tmp_path: Path) -> None:
+    write(tmp_path)
+    source = tmp_path / "model.index"
+    with pytest.raises(OutputError, match="is the source"):
+        refuse_source(Destination(tmp_path, "model"), [source], [source])
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="can't be written"), stage(Destination(tmp_path / "file" / "sub", "model")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "folder", "name", "is_folder"),
+    [
+        ("out/model.ckpt", "ckpt-0", "out", "model.ckpt", False),
+        ("out/", "ckpt-0", "out", "ckpt-0", True),
+        ("out/model.ckpt.index", "ckpt-0", "out", "model.ckpt", False),
+        ("model.safetensors", "", ".", "model.safetensors", False),
+    ],
+)
+def test_destinations(text: str, default: str, folder: str, name: str, is_folder: bool) -> None:
+    assert destination_of(text, default) == Destination(Path(folder), name, is_folder)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder"):
+        destination_of(f"{tmp_path}/", "")
