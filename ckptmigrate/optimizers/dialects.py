@@ -94,8 +94,8 @@ def _unknown_scalars(
     if missing:
         flags = " ".join(f"--hyper {name}=VALUE" for name in missing)
         text = (
-            f"{dialect} also stores {', '.join(missing)}, which the source doesn't tell: not written, so that restoring "
-            "keeps the live optimizer's own."
+            f"{dialect} also stores {', '.join(missing)}, which the source doesn't tell: not written, so that "
+            "restoring keeps the live optimizer's own."
         )
         issues.append(Issue("hyper", "note", state.name, text, flags))
     if "iter" in target.scalars and "iter" not in scalars:

@@ -100,7 +100,7 @@ def _check_shared(family: Family, parts: Mapping[int, Mapping[SlotKey, Stored]],
     counts = [len({key.variable for key in slots}) for slots in parts.values()]
     if len(set(counts)) > 1:
         text = (
-            f"{len(parts)} optimizers called {family.title} share some variables, not all ({counts}): slots of a variable "
-            "with only one set are taken for the first optimizer's."
+            f"{len(parts)} optimizers called {family.title} share some variables, not all ({counts}): slots of a "
+            "variable with only one set are taken for the first optimizer's."
         )
         issues.append(Issue("guess", "warning", family.title, text))

@@ -38,7 +38,11 @@ def owners(head: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> Iterator
 def claim(key: str, tensors: Mapping[str, Tensor]) -> Claim | None:
     """The key as a slot of the longest variable name that fits; None when none does."""
     head, _, ending = key.rpartition("/")
-    owner = next(owners(head, tensors[key], tensors), "")
+    tensor = tensors[key]
+    found = tensors.get(head)
+    if found is not None and found.shape == tensor.shape:  # the usual case, made quick
+        return Claim(key, head, "", ending)
+    owner = next(owners(head, tensor, tensors), "")
     return Claim(key, owner, head[: -len(owner) - 1], ending) if owner else None
 
 
@@ -61,11 +65,13 @@ def has_twins(claims: Collection[Claim]) -> bool:
 
 def readings(claims: Sequence[Claim], tensors: Mapping[str, Tensor]) -> list[list[Claim]]:
     """Every way to read the claims without twins: by the longest names, if that is one, then by one scope for all."""
-    found = [] if has_twins(claims) else [list(claims)]
+    scopes = {c.scope for c in claims}  # within one scope, keys that differ are slots that differ
+    found = [list(claims)] if len(scopes) == 1 or not has_twins(claims) else []
     first = claims[0]
     head = first.key[: -len(first.ending) - 1]
-    for owner in list(owners(head, tensors[first.key], tensors)):
-        read = rescope(claims, head[: -len(owner) - 1], tensors)
+    for owner in owners(head, tensors[first.key], tensors):
+        scope = head[: -len(owner) - 1]
+        read = rescope(claims, scope, tensors) if {scope} != scopes else []
         if read and read not in found:
             found.append(read)
     return found

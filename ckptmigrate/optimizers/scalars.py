@@ -10,7 +10,7 @@ MAX_SCALAR_BYTES = 64
 
 
 def scalar_value(stored: Stored | None) -> float | None:
-    """The number a stored scalar holds; None for anything that is no finite number, or has more elements or no values."""
+    """The number a stored scalar holds; None for what is no finite number, has more elements, or has no values."""
     if stored is None:
         return None
     tensor = stored.tensor
