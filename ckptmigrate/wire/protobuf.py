@@ -38,12 +38,11 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
         MalformedError: It is cut off or longer than ten bytes.
     """
     value = shift = 0
-    for i in range(at, min(at + _MAX_VARINT, len(data))):
-        byte = data[i]
+    for byte in data[at : at + _MAX_VARINT]:
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & _UINT64, i + 1
         shift += 7
+        if byte < 0x80:
+            return value & _UINT64, at + shift // 7
     if at + _MAX_VARINT <= len(data):
         raise MalformedError("a varint is longer than 10 bytes", at)
     raise MalformedError("a varint is cut off", at)
