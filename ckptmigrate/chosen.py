@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from ckptmigrate import formats
+from ckptmigrate.document import load_template
 from ckptmigrate.issues import Issue
+from ckptmigrate.mapping import library
 from ckptmigrate.mapping.assign import Assignment, assign_identity
-from ckptmigrate.mapping.library import find_auto, load_mapping
-from ckptmigrate.mapping.options import StateRule
-from ckptmigrate.mapping.rules import Mapping
+from ckptmigrate.mapping.rules import Mapping, OptimizerBlock
 from ckptmigrate.table import Checkpoint
 
 Enter = Callable[[AbstractContextManager[Checkpoint]], Checkpoint]
@@ -48,7 +48,7 @@ class Chosen:
         assignment: Which variable goes where.
         template: The target model's checkpoint, given by the user or shipped with the mapping.
         averages: What the mapping says of averages, or "".
-        states: The mapping's `optimizers` blocks.
+        blocks: The mapping's `optimizers` blocks.
         provenance: {"name", "digest"} of the mapping.
         issues: What choosing found.
     """
@@ -57,7 +57,7 @@ class Chosen:
     assignment: Assignment
     template: Checkpoint | None = None
     averages: str = ""
-    states: tuple[StateRule, ...] = ()
+    blocks: tuple[OptimizerBlock, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
 
@@ -78,18 +78,16 @@ def choose(source: Checkpoint, asked: MappingOptions, enter: Enter, template: Ch
     given = enter(formats.open_checkpoint(asked.template)) if asked.template else None
     name = asked.mapping
     if name == "auto":
-        found = find_auto(source)
-        name = found or ""
-        text = f"mapping {found}, recognised by the source's variables" if found else "no mapping fits; names stay"
-        issues.append(Issue("mapping", "note", name, text))
+        name = library.auto(source)
+        issues.append(Issue("mapping", "note", name, f"the mapping is {name}, recognised by the source's variables"))
     if not name:
         template = given or template
         assignment = assign_identity(source, template, names=asked.names, drop=asked.drop, reinit=asked.reinit)
         return Chosen("", assignment, template, issues=tuple(issues))
-    mapping = load_mapping(name)
-    shipped = given is None and template is None and not asked.reverse and mapping.target.template is not None
-    if shipped:
-        template = mapping.shipped_template()
+    mapping = Mapping.load(name)
+    shipped = mapping.target.template
+    if given is None and template is None and shipped is not None and not asked.reverse:
+        template = load_template(shipped)
         message = f"objects and names are those of the template that comes with {mapping.name}"
         issues.append(Issue("template", "note", "", message, "--template CKPT takes those of your own model"))
     template = given or template
@@ -101,10 +99,7 @@ def choose(source: Checkpoint, asked: MappingOptions, enter: Enter, template: Ch
         assignment,
         template,
         mapping.averages,
-        mapping.states,
+        mapping.optimizers,
         {"name": mapping.name, "digest": mapping.digest},
         tuple(issues),
     )
-
-
-__all__ = ["Chosen", "Mapping", "MappingOptions", "choose"]

@@ -119,7 +119,7 @@ def convert(
             dialect=dialect,
             hyper=hyper or {},
             dtype=dtype,
-            states=chosen.states,
+            blocks=chosen.blocks,
         )
         plan = make_plan(opened, chosen.assignment, chosen.template, options)
         flags = {k: v for k, v in {**given, **_plain(asked), "dtype": dtype, "hyper": dict(hyper or {})}.items() if v}

@@ -48,7 +48,7 @@ class Places:
         return cls(places, labels, keys)
 
     def find(self, planned: Planned) -> Entry | None:
-        """Where a planned tensor stands: at its place, else by variable and slot (name-based files don't keep the names of
+        """Where a planned tensor stands: at its place, else by variable and slot (name-based files keep no names of
         optimizers), else under the key it kept."""
         found = self.by_place.get(planned.place)
         if found is None:
@@ -222,7 +222,7 @@ def _plan_against(
         optimizer=flags.get("optimizer", "keep") if b.optimizers or not a.optimizers else "drop",
         hyper=flags.get("hyper", {}),
         dtype=flags.get("dtype", ""),
-        states=chosen.states,
+        blocks=chosen.blocks,
     )
     return make_plan(a, chosen.assignment, chosen.template, options), chosen
 

@@ -6,27 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ckptmigrate.issues import Issue
+from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.table import Checkpoint
 
 # Formats that keep any key as it is: an untouched tensor stands there under the key it was stored under.
 KEY_KEEPERS = frozenset({"npz", "safetensors"})
-
-
-@dataclass(frozen=True, slots=True)
-class StateRule:
-    """One block of a mapping's `optimizers`: which state it speaks of, and where and how it goes.
-
-    Attributes:
-        source: The state's name in the source; "" for any.
-        target: Where it goes; "" for the default.
-        step: The source variable that counts its steps; "" for `global_step`.
-        hyper: Hyperparameters.
-    """
-
-    source: str = ""
-    target: str = ""
-    step: str = ""
-    hyper: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +26,7 @@ class PlanOptions:
         dialect: The dialect asked for, or "".
         hyper: Hyperparameters given by the user.
         dtype: Element type that floats are cast to, or "".
-        states: The mapping's `optimizers` blocks.
+        blocks: The mapping's `optimizers` blocks.
     """
 
     target_format: str
@@ -53,7 +37,7 @@ class PlanOptions:
     dialect: str = ""
     hyper: Mapping[str, float] = field(default_factory=dict)
     dtype: str = ""
-    states: tuple[StateRule, ...] = ()
+    blocks: tuple[OptimizerBlock, ...] = ()
 
     def keeps_keys(self, source_format: str) -> bool:
         """Whether an untouched tensor of that format keeps its stored key."""

@@ -10,7 +10,8 @@ from ckptmigrate.mapping.averages import AVERAGE, EMA
 from ckptmigrate.mapping.group import Group, Planned, constant, lift
 from ckptmigrate.mapping.moves import Moved, cast_steps
 from ckptmigrate.mapping.operations import resolve_slot
-from ckptmigrate.mapping.options import Planning, PlanOptions, StateRule
+from ckptmigrate.mapping.options import Planning, PlanOptions
+from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.optimizers import Conversion, initial_value, to_dialect
 from ckptmigrate.report import Row
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored
@@ -63,12 +64,12 @@ def move_states(
     if options.optimizer == "drop":
         left_out = [row for state in states for row in _dropped(state, "--optimizer drop")]
         states = []
-    states += averages
+    parts = [part for state in states for part in _split(state, planning)]
+    parts += [(state, OptimizerBlock()) for state in averages]
     moved = []
-    for state, name in zip(states, _target_names(planning, states), strict=True):
-        rule = _rule(state, options)
-        hyper = {**rule.hyper, **options.hyper}
-        conversion = to_dialect(state, _dialect(planning, state), hyper=hyper, step=_step(source, rule))
+    for (state, block), name in zip(parts, _target_names(planning, parts), strict=True):
+        hyper = {**block.hyper, **options.hyper}
+        conversion = to_dialect(state, _dialect(planning, state), hyper=hyper, step=_step(source, block))
         planning.issues.extend(conversion.issues)
         moved.append(_move_state(_Way(planning, state, name, conversion), moves, fills))
     return _with_parents(moved, options), left_out
@@ -87,19 +88,34 @@ def _dropped(state: OptimizerState, why: str) -> list[Row]:
     return rows + [Row(s.key, "?", s.key, "dropped", detail=why) for s in state.unbound]
 
 
-def _rule(state: OptimizerState, options: PlanOptions) -> StateRule:
-    return next((r for r in options.states if r.source in ("", state.name)), StateRule())
+_Part = tuple[OptimizerState, OptimizerBlock]
 
 
-def _target_names(planning: Planning, states: Sequence[OptimizerState]) -> list[str]:
-    """Where each state goes: by rule, where the template has it, its own name, else `optimizer`, `optimizer_1`."""
+def _split(state: OptimizerState, planning: Planning) -> list[_Part]:
+    """The parts of a state that the mapping's blocks speak of, and the rest; each part has all of its scalars."""
+    rest = dict(state.slots)
+    parts: list[_Part] = []
+    for block in planning.options.blocks:
+        if block.source not in ("", state.name):
+            continue
+        held = {key: s for key, s in rest.items() if block.holds(planning.source.variables[key.variable])}
+        if held or (block.variables is None and not state.slots):
+            parts.append((replace(state, slots=held), block))
+            rest = {key: s for key, s in rest.items() if key not in held}
+    if rest or not parts:
+        parts.append((replace(state, slots=rest), OptimizerBlock()))
+    return parts
+
+
+def _target_names(planning: Planning, parts: Sequence[_Part]) -> list[str]:
+    """Where each state goes: by block, where the template has it, its own name, else `optimizer`, `optimizer_1`..."""
     template, options = planning.template, planning.options
     taken: list[str] = []
     have = [o.name for o in template.optimizers if o.kind != EMA] if template else []
-    several = sum(state.kind != EMA for state in states) > 1
-    for state in states:
-        base = _rule(state, options).target or state.name
-        if state.kind != EMA and not _rule(state, options).target:
+    several = sum(state.kind != EMA for state, _ in parts) > 1
+    for state, block in parts:
+        base = block.target or state.name
+        if state.kind != EMA and not block.target:
             if len(have) == 1 and not several:
                 base = have[0]
             elif options.target_format == "tf2" and state.dialect == "tf1" and state.name not in have:
@@ -123,9 +139,9 @@ def _dialect(planning: Planning, state: OptimizerState) -> str:
     return given[0] if given and given[0] in options.dialects else options.dialects[0]
 
 
-def _step(source: Checkpoint, rule: StateRule) -> int | None:
+def _step(source: Checkpoint, block: OptimizerBlock) -> int | None:
     """Completed steps for optimizers that store none: the counter the mapping names, else `global_step`."""
-    variable = source.variables.get(rule.step or "global_step")
+    variable = source.variables.get(block.step or "global_step")
     if variable is None or variable.tensor.shape != () or variable.tensor.dtype.name not in ("int64", "int32"):
         return None
     return int(variable.tensor.read())
