@@ -58,7 +58,6 @@ def convert(
     *,
     to: str,
     from_: str = "",
-    mapping_options: MappingOptions | None = None,
     flavor: str = "",
     optimizer: str = "keep",
     dialect: str = "",
@@ -79,7 +78,6 @@ def convert(
         destination: A bundle's prefix, a file, or a folder that ends in `/`.
         to: The target format's id.
         from_: The source format's id; "" finds out.
-        mapping_options: The mapping options; or give its fields as keywords (`mapping=`, `template=`, `names=`...).
         flavor: Which Keras the output is for: tf_keras | keras3 | paths.
         optimizer: keep | drop | fresh.
         dialect: The optimizer dialect to write.
@@ -91,6 +89,7 @@ def convert(
         allow_loss: Write although something is lost.
         force: Replace an older output.
         progress: Told the phase, and how much of how much is done.
+        mapping: The mapping options, fields of MappingOptions: `mapping=`, `template=`, `names=`...
 
     Returns:
         The report. A run that findings stop is a report of verdict `refused`.
@@ -102,7 +101,7 @@ def convert(
     'verified'
     """
     given = {"optimizer": optimizer, "verify": verify, "flavor": flavor, "dialect": dialect}
-    asked = mapping_options or MappingOptions(**mapping)
+    asked = MappingOptions(**mapping)
     _check_choices({**given, "averages": asked.averages})
     started = time.monotonic()
     target, writer = _writer(to)

@@ -125,7 +125,6 @@ def verify(
     target: str | Path,
     *,
     level: str = "bits",
-    mapping_options: MappingOptions | None = None,
     progress: Progress = no_progress,
     **mapping: Any,
 ) -> Report:
@@ -134,9 +133,9 @@ def verify(
     Args:
         source, target: Paths as people have them.
         level: bits | framework (the real TensorFlow restores the target too; needs the extra).
-        mapping_options: How the one was made from the other; without a mapping it is the one that the target's
-            provenance names. Or give its fields as keywords.
         progress: Told the phase, and how much of how much is done.
+        mapping: How the one was made from the other, fields of MappingOptions; without a mapping it is the one that the
+            target's provenance names.
 
     Raises:
         CkptMigrateError: A side can't be read.
@@ -145,7 +144,7 @@ def verify(
         raise UsageError(f"--level {level}: expected bits | framework")
     with ExitStack() as stack:
         a, b = (stack.enter_context(formats.open_checkpoint(path)) for path in (source, target))
-        asked = mapping_options or MappingOptions(**mapping)
+        asked = MappingOptions(**mapping)
         asked, flags = _from_provenance(b, asked)
         plan, chosen = _plan_against(a, b, asked, flags, stack.enter_context)
         report = _compared(plan, b, chosen, EXACT, progress)
@@ -169,7 +168,6 @@ def diff(
     *,
     rtol: float = 0.0,
     atol: float = 0.0,
-    mapping_options: MappingOptions | None = None,
     progress: Progress = no_progress,
     **mapping: Any,
 ) -> Report:
@@ -178,12 +176,12 @@ def diff(
     Args:
         a, b: Paths as people have them.
         rtol, atol: Tolerances; both 0 compares bits.
-        mapping_options: How names of `a` become names of `b`; or give its fields as keywords.
         progress: Told the phase, and how much of how much is done.
+        mapping: How names of `a` become names of `b`, fields of MappingOptions.
     """
     with ExitStack() as stack:
         left, right = (stack.enter_context(formats.open_checkpoint(path)) for path in (a, b))
-        asked = mapping_options or MappingOptions(**mapping)
+        asked = MappingOptions(**mapping)
         plan, chosen = _plan_against(left, right, asked, {}, stack.enter_context)
         return _compared(plan, right, chosen, Tolerance(rtol, atol), progress)
 

@@ -82,7 +82,7 @@ def convert(
     values = options.parse_hyper(hyper or [])
 
     def work(tell: Progress) -> Report:
-        from ckptmigrate.convert import convert as run
+        from ckptmigrate.conversion import convert as run
 
         _check_report(report)
         result = run(
@@ -119,7 +119,7 @@ def verify(
     )
 
     def work(tell: Progress) -> Report:
-        from ckptmigrate.verify import verify as run
+        from ckptmigrate.verification import verify as run
 
         return run(source, destination, level=options.text(level), progress=tell, **keywords)
 
@@ -147,7 +147,7 @@ def diff(
     )
 
     def work(tell: Progress) -> Report:
-        from ckptmigrate.verify import diff as run
+        from ckptmigrate.verification import diff as run
 
         return run(source, destination, rtol=rtol, atol=atol, progress=tell, **keywords)
 

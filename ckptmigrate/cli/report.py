@@ -44,7 +44,7 @@ def report_lines(report: Report, hint: str = "") -> Iterator[str]:
 
 def _summary(report: Report) -> str:
     counts = report.counts
-    total = sum(counts.get(outcome, 0) for outcome in (*DONE, *FAILED, "filled"))
+    total = sum(counts.get(outcome, 0) for outcome in (*DONE, *FAILED))
     if report.verdict in ("written", "planned"):
         parts = [count(total, "tensor")]
     elif counts.get("equal"):
@@ -54,7 +54,7 @@ def _summary(report: Report) -> str:
         ]
     else:
         parts = []
-    parts += [f"{counts[o]:,} {o}" for o in (*FAILED, "filled", "dropped") if counts.get(o)]
+    parts += [f"{counts[o]:,} {'differ' if o == 'differs' else o}" for o in (*FAILED, "filled", "dropped") if counts.get(o)]
     severities = Counter[str](i.severity for i in report.issues)
     parts += [count(severities[s], s) for s in ("error", "loss") if severities[s]]
     return ", ".join(parts) or "nothing to compare"

@@ -63,8 +63,8 @@ def count(number: int, noun: str) -> str:
     """A number with its noun: `1 variable`, `12,345 entries`."""
     if number == 1:
         return f"1 {noun}"
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{number:,} {plural}"
+    plural = noun[:-1] + "ie" if noun.endswith("y") else noun + "e" * noun.endswith("s")
+    return f"{number:,} {plural}s"
 
 
 def shortened(lines: Sequence[str], total: int | None = None, *, indent: str = "  ") -> list[str]:

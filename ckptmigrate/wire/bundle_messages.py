@@ -18,6 +18,7 @@ MAX_RANK = 254  # tensorflow/core/framework/tensor_shape.h, `MaxDimensions`
 MAX_SHARDS = 100_000  # file names count shards with five digits; a header that asks for more asks for memory
 
 _INT64_MAX = (1 << 63) - 1
+_WHOLE = (1 << 64) - 1  # -1, as a varint gives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def decode_region(data: bytes) -> Region:
     extents = [dict(fields(value)) for tag, value in fields(data) if tag == 0x0A]
     if len(extents) > MAX_RANK:
         raise MalformedError(f"a part of rank {len(extents)}; {MAX_RANK} is the most", 0)
-    return tuple((signed(extent.get(0x08, 0)), signed(extent.get(0x10, -1))) for extent in extents)
+    return tuple((signed(extent.get(0x08, 0)), signed(extent.get(0x10, _WHOLE))) for extent in extents)
 
 
 def encode_region(region: Region) -> bytes:

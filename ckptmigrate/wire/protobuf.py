@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import numpy as np
+
 from ckptmigrate.errors import DamagedError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -31,7 +33,7 @@ class MalformedError(ValueError):
         return DamagedError(f"{self}, at byte {self.offset} of it", where=where)
 
 
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
     """The unsigned 64-bit varint at `at`, and the offset behind it.
 
     Raises:
@@ -48,8 +50,9 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise MalformedError("a varint is cut off", at)
 
 
-def fields(data: bytes) -> list[tuple[int, Any]]:
-    """The message's fields in file order as (tag, value): unsigned integers, or bytes where the tag's wire type is 2.
+def fields(data: bytes | memoryview) -> list[tuple[int, Any]]:
+    """The message's fields in file order as (tag, value): unsigned integers, or bytes where the tag's wire type is 2;
+    views into the data where that is a view.
 
     Raises:
         MalformedError: Anything that isn't a message. Groups, which no checkpoint holds, count as damage.
@@ -90,6 +93,32 @@ def fields(data: bytes) -> list[tuple[int, Any]]:
         else:
             raise MalformedError(f"unknown wire type {kind}", start)
     return found
+
+
+def packed_varints(data: bytes | memoryview) -> np.ndarray[Any, Any]:
+    """The numbers of a packed field of varints, as uint64.
+
+    Raises:
+        MalformedError: One of them is cut off or longer than ten bytes.
+
+    >>> packed_varints(bytes.fromhex("01 ac02 00")).tolist()
+    [1, 300, 0]
+    """
+    raw = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(raw < 0x80)
+    behind = int(ends[-1]) + 1 if len(ends) else 0
+    if behind != len(raw):
+        raise MalformedError("a packed varint is cut off", behind)
+    starts = np.concatenate([np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1])
+    lengths = ends - starts + 1
+    values = np.zeros(len(ends), np.uint64)
+    longest = int(lengths.max(initial=0))
+    if longest > _MAX_VARINT:
+        raise MalformedError("a varint is longer than 10 bytes", int(starts[lengths.argmax()]))
+    for i in range(longest):
+        reaches = np.flatnonzero(lengths > i)
+        values[reaches] |= (raw[starts[reaches] + i] & 0x7F).astype(np.uint64) << np.uint64(7 * i)
+    return values
 
 
 def signed(value: int) -> int:

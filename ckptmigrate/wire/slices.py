@@ -51,9 +51,7 @@ def concrete(region: Region, shape: Sequence[int]) -> Region | None:
     """
     if len(region) != len(shape):
         return None
-    spelled = tuple(
-        (0, dim) if length == -1 else (start, length) for (start, length), dim in zip(region, shape, strict=True)
-    )
+    spelled = tuple((0, dim) if extent == (0, -1) else extent for extent, dim in zip(region, shape, strict=True))
     fits = all(
         start >= 0 and length >= 0 and start + length <= dim
         for (start, length), dim in zip(spelled, shape, strict=True)
