@@ -12,7 +12,7 @@ from ckptmigrate.dtypes import FLOAT32
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.powers import Reading, power_after, read_powers, steps_to_underflow
 from ckptmigrate.optimizers.record import Case, Change, Optimizer, Slot, Spelling
-from ckptmigrate.optimizers.scalars import scalar_value
+from ckptmigrate.optimizers.scalars import scalar_value, shown
 from ckptmigrate.table import Stored, Tensor
 
 POWERS = ("beta1_power", "beta2_power")
@@ -65,7 +65,7 @@ def _to_tf1(case: Case) -> Change:
     for power, name, beta in zip(POWERS, ("beta_1", "beta_2"), betas, strict=True):
         if step is not None and beta is not None:
             scalars[power] = Tensor.of(power_after(beta, step), FLOAT32)
-            texts[power] = f"{name}^(iter + 1) = {beta:.9g}^{step + 1}, multiplied in float32 as TF1 does"
+            texts[power] = f"{name}^(iter + 1) = {shown(beta)}^{step + 1}, multiplied in float32 as TF1 does"
     return Change(dropped=dropped, step=step, scalars=scalars, texts=texts, issues=tuple(issues))
 
 
@@ -81,7 +81,7 @@ def _from_tf1(case: Case) -> Change:
     if step is None:
         issues.append(_needed(case, _why_no_step(case)))
     found = {n: b for n, b in (("beta_1", reading.beta_1), ("beta_2", reading.beta_2)) if b is not None}
-    guessed = ", ".join(f"{name}={value:g}" for name, value in found.items() if name not in case.hyper)
+    guessed = ", ".join(f"{name}={shown(value)}" for name, value in found.items() if name not in case.hyper)
     if guessed:
         issues.append(_note(case, f"{guessed} is read off the beta powers: its powers have their very bits"))
     texts = {} if step is None else {"iter": f"from the beta powers: {step} completed steps"}

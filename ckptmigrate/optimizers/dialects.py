@@ -12,6 +12,7 @@ from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.adam import POWERS
 from ckptmigrate.optimizers.catalog import BY_KIND, LOSS_SCALE
 from ckptmigrate.optimizers.record import Case, Change, Spelling, StepFactory
+from ckptmigrate.optimizers.scalars import shown
 from ckptmigrate.table import OptimizerState, Stored, Tensor
 
 
@@ -74,7 +75,7 @@ def _finished(
     for name in target.hyper:
         if name in known:
             scalars[name] = Stored("", Tensor.of(np.array(known[name], np.float32), FLOAT32))
-            texts[name] = f"{known[name]:.9g}"
+            texts[name] = shown(known[name])
     scalars |= {name: state.scalars[name] for name in LOSS_SCALE if name in state.scalars}
     issues += _unknown_scalars(state, dialect, target, scalars)
     issues += _unwritten(state, dialect, known, target)
@@ -107,15 +108,18 @@ def _unknown_scalars(
 def _unwritten(state: OptimizerState, dialect: str, known: Mapping[str, float], target: Spelling) -> list[Issue]:
     """What the source stores and the target keeps elsewhere: the values to build the target's optimizer with."""
     kept = {*target.hyper, *target.scalars, *LOSS_SCALE}
-    lost = [name for name in state.scalars if name not in kept and not name.startswith(POWERS)]
-    if "iter" in lost and state.step is not None:
-        known = {**known, "iter": state.step}
+    kept |= {"iter"} if POWERS[0] in target.scalars else set()  # it goes on in the powers
+    lost = [_with_value(n, known, state) for n in state.scalars if n not in kept and not n.startswith(POWERS)]
     if not lost:
         return []
-    shown = ", ".join(f"{name}={known[name]:.9g}" if name in known else name for name in lost)
-    return [
-        Issue("hyper", "note", state.name, f"{dialect} doesn't store {shown}: set them where the optimizer is built.")
-    ]
+    text = f"{dialect} doesn't store {', '.join(lost)} with the optimizer: set it where the optimizer is built."
+    return [Issue("hyper", "note", state.name, text)]
+
+
+def _with_value(name: str, known: Mapping[str, float], state: OptimizerState) -> str:
+    if name == "iter" and state.step is not None:
+        return f"iter={state.step}"
+    return f"{name}={shown(known[name])}" if name in known else name
 
 
 def _unbound(state: OptimizerState, dialect: str) -> list[Issue]:

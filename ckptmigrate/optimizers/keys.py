@@ -8,7 +8,7 @@ from itertools import count
 from typing import NamedTuple
 
 from ckptmigrate.objects import ATTRIBUTES
-from ckptmigrate.optimizers.catalog import LOSS_SCALE, spelling
+from ckptmigrate.optimizers.catalog import BY_KIND, LOSS_SCALE, spelling
 from ckptmigrate.table import OptimizerState, SlotKey
 
 KERAS_SCOPE = "training"  # tf.keras in graph mode: training/Adam/iter, training/Adam/d1/kernel/m
@@ -59,9 +59,10 @@ def tf1_keys(state: OptimizerState, taken: Collection[str] = ()) -> Keys:
     slots = {key: stored.key for key, stored in state.slots.items() if _is_kept(key, stored.key, used)}
     used.update(slots.values())
     missing = [key for key in state.slots if key not in slots]
-    slots |= _numbered_slots(state, missing, used) if state.dialect == "tf1" else _named_slots(state, missing)
+    scope = "" if state.dialect == "tf1" else _scope(state, used)
+    slots |= _named_slots(state, missing, scope) if scope else _numbered_slots(state, missing, used)
     used.update(slots.values())
-    return Keys({key: slots[key] for key in state.slots}, _scalars(state, used))
+    return Keys({key: slots[key] for key in state.slots}, _scalars(state, scope, used))
 
 
 def _is_kept(key: SlotKey, stored: str, used: Collection[str]) -> bool:
@@ -93,29 +94,32 @@ def _numbered_slots(state: OptimizerState, missing: list[SlotKey], used: Collect
 def _title(state: OptimizerState, title: str, size: int) -> tuple[str, int]:
     """The optimizer's own name and first number; its kind's where it only has the name of an attribute."""
     own, first = split_number(state.name.rpartition("/")[2])
+    known = BY_KIND.get(state.kind)
+    titles = {spelled.title for spelled in known.dialects.values()} if known else set()
     if not own or "optimizer" in own:
         return title, 0
-    return own, first if first % size == 0 else 0
+    return title if own in titles else own, first if first % size == 0 else 0
 
 
-def _named_slots(state: OptimizerState, missing: list[SlotKey]) -> dict[SlotKey, str]:
-    scope, names = _scope(state), object_names(state).slots
+def _named_slots(state: OptimizerState, missing: list[SlotKey], scope: str) -> dict[SlotKey, str]:
+    names = object_names(state).slots
     return {key: f"{scope}{key.variable}/{names.get(key.slot, key.slot)}" for key in missing}
 
 
-def _scope(state: OptimizerState) -> str:
+def _scope(state: OptimizerState, used: Collection[str]) -> str:
     """What Keras puts before the scalars and slots of its optimizer: that of a stored key, else the default."""
     for stored in state.scalars.values():
-        if stored.key and ATTRIBUTES not in stored.key:
-            return stored.key.rpartition("/")[0] + "/" if "/" in stored.key else ""
+        if "/" in stored.key and ATTRIBUTES not in stored.key:
+            return stored.key.rpartition("/")[0] + "/"
     spelled = spelling(state.kind, state.dialect)
-    return f"{KERAS_SCOPE}/{spelled.title if spelled else state.name.rpartition('/')[2]}/"
+    title = spelled.title if spelled else state.name.rpartition("/")[2]
+    scopes = (f"{KERAS_SCOPE}/{numbered(title, number)}/" for number in range(len(used) + 1))
+    return next(scope for scope in scopes if f"{scope}iter" not in used)
 
 
-def _scalars(state: OptimizerState, used: Collection[str]) -> dict[str, str]:
+def _scalars(state: OptimizerState, scope: str, used: Collection[str]) -> dict[str, str]:
     spelled = spelling(state.kind, state.dialect)
     names = {**spelled.scalars, **spelled.hyper} if spelled else {}
-    scope = "" if state.dialect == "tf1" else _scope(state)
     keys = {n: s.key for n, s in state.scalars.items() if s.key and ATTRIBUTES not in s.key and s.key not in used}
     missing = [name for name in state.scalars if name not in keys]
     taken = {*used, *keys.values()}

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.catalog import FOREIGN, OPTIMIZERS, UNKNOWN
+from ckptmigrate.optimizers.catalog import FOREIGN, LOSS_SCALE, OPTIMIZERS, UNKNOWN
 from ckptmigrate.optimizers.families import Family, states_of
 from ckptmigrate.optimizers.keras_names import keras_states
 from ckptmigrate.optimizers.keys import split_number
 from ckptmigrate.optimizers.owners import Claim, claim, readings
-from ckptmigrate.optimizers.tf1_scalars import power_pairs, with_loss_scale, with_powers
+from ckptmigrate.optimizers.tf1_scalars import is_power, power_pairs, with_loss_scale, with_powers
 from ckptmigrate.table import OptimizerState, Tensor
 
 TITLES = {o.dialects["tf1"].title: o.kind for o in OPTIMIZERS if "tf1" in o.dialects and o.dialects["tf1"].slots}
@@ -24,6 +24,7 @@ TITLES |= dict.fromkeys(sorted(FOREIGN), UNKNOWN)
 # Endings under a variable's name that are no optimizer's: zero-debiased averages, pruning, partitions.
 NOT_SLOTS = frozenset({"biased", "local_step", "mask", "threshold", "part"})
 
+HOME_MADE = "a home-made optimizer"
 COUNTERS = frozenset({"global_step", "save_counter"})
 
 
@@ -34,7 +35,7 @@ class NamedState:
     Attributes:
         optimizers: The optimizer states, and the averages.
         variables: Keys of everything else, in order.
-        counters: Those of `variables` that count steps (global_step), in order.
+        counters: Those of `variables` that count steps (global_step, powers that no optimizer has), in order.
         issues: What was guessed, and what looks like a slot but is none.
     """
 
@@ -73,7 +74,11 @@ def _keys(states: Sequence[OptimizerState]) -> set[str]:
 
 
 def _is_counter(key: str, tensor: Tensor) -> bool:
-    return key.rpartition("/")[2] in COUNTERS and tensor.size == 1 and tensor.dtype.name in ("int64", "int32")
+    """True for steps, and for beta powers and loss scales that no optimizer has."""
+    if tensor.shape:
+        return False
+    is_step = key.rpartition("/")[2] in COUNTERS and tensor.dtype.name in ("int64", "int32")
+    return is_step or key in LOSS_SCALE or is_power(key)
 
 
 def _by_title(tensors: Mapping[str, Tensor], taken: set[str], home_made: Mapping[str, str]) -> dict[str, list[str]]:
@@ -99,7 +104,7 @@ def _told(
     found: dict[str, list[Claim]] = {}
     for title in [t for t in titles if t in TITLES or not t]:
         claims = [c for key in titles[title] if (c := claim(key, tensors))]
-        if len(claims) < len(titles[title]) and title:
+        if len(claims) < len(titles[title]):
             issues.append(_orphans(title, sorted({*titles[title]} - {c.key for c in claims})))
         found[title] = claims
     slots = taken | {c.key for claims in found.values() for c in claims}
@@ -119,7 +124,7 @@ def _settled(
     ways = readings(claims, tensors)
     if len(ways) == 1:
         return ways[0]
-    what = f"{claims[0].key} and {len(claims) - 1} more end like slots of {title or 'a home-made optimizer'}"
+    what = f"{claims[0].key} and {len(claims) - 1} more end like slots of {title or HOME_MADE}"
     if not ways:
         text = f"{what}, but several would be the same slot of one variable: kept as variables."
         issues.append(Issue("ambiguous", "warning", claims[0].key, text))
@@ -133,7 +138,7 @@ def _settled(
 
 
 def _orphans(title: str, keys: Sequence[str]) -> Issue:
-    text = f"{len(keys)} keys end like slots of {title}, but no variable of their shape owns them: kept as variables."
+    text = f"{len(keys)} keys end like slots of {title or HOME_MADE}, but no variable of their shape owns them: kept as variables."
     return Issue("orphan", "note", keys[0], text, ", ".join(keys[:20]))
 
 
@@ -149,16 +154,16 @@ def _untold(
         if len(keys) < 2 or title in TITLES or title in NOT_SLOTS or not title:
             continue
         claims = _consistent(keys, tensors, taken)
-        if not claims:
-            continue
         endings = {c.ending for c in claims}
         kind = "adam" if has_powers and endings == {title, f"{title}_1"} else UNKNOWN
+        if not claims or (kind == UNKNOWN and len({c.owner for c in claims}) < 2):
+            continue
         issues.append(_guess(title, kind, sorted(endings)))
         yield Family(title, kind, claims)
 
 
 def _consistent(keys: Sequence[str], tensors: Mapping[str, Tensor], taken: set[str]) -> list[Claim]:
-    """The keys as slots, if every one of them has an owner and all of several owners have the same slots; else none."""
+    """The keys as slots, if every one of them has an owner and all owners have the same slots; else none."""
     claims, group = [], set(keys)
     for key in keys:
         found = claim(key, tensors)
@@ -169,7 +174,7 @@ def _consistent(keys: Sequence[str], tensors: Mapping[str, Tensor], taken: set[s
     is_full = len(claims) == len(variables) * len(endings) == len({(c.owner, c.ending) for c in claims})
     is_counted = sorted(split_number(e)[1] for e in endings) == list(range(len(endings)))
     has_weights = any(tensors[name].shape for name in variables)
-    return claims if len(variables) > 1 and is_full and is_counted and has_weights else []
+    return claims if is_full and is_counted and has_weights else []
 
 
 def _guess(title: str, kind: str, endings: Sequence[str]) -> Issue:

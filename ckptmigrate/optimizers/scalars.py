@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ckptmigrate.table import Stored
 
 MAX_SCALAR_BYTES = 64
@@ -26,6 +28,15 @@ def scalar_value(stored: Stored | None) -> float | None:
     except LookupError:  # a template's tensor
         return None
     return value if math.isfinite(value) else None
+
+
+def shown(value: float) -> str:
+    """A hyperparameter as people write it; those in a file are float32.
+
+    >>> shown(0.8999999761581421)
+    '0.9'
+    """
+    return str(np.float32(value))
 
 
 def whole_value(stored: Stored | None) -> int | None:

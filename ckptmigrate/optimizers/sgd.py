@@ -15,6 +15,7 @@ from ckptmigrate.dtypes import DType
 from ckptmigrate.errors import TargetError
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.record import Case, Change, Optimizer, Slot, Spelling, StepFactory, unchanged
+from ckptmigrate.optimizers.scalars import shown
 from ckptmigrate.steps import Arrays, Shape, Step
 
 _ITER = {"iter": "iter"}
@@ -61,8 +62,7 @@ def change_momentum(case: Case) -> Change:
     rate = last_rate(case)
     if rate is None or not math.isfinite(rate) or rate <= 0:
         return Change(step=plain.step, issues=(_needs_rate(case, rate),))
-    shown = f"{rate:.9g}"
-    factor, text = (-1.0 / rate, f"a = -v / {shown}") if to_tf1 else (-rate, f"v = -{shown} * a")
+    factor, text = (-1.0 / rate, f"a = -v / {shown(rate)}") if to_tf1 else (-rate, f"v = -{shown(rate)} * a")
     note = Issue(
         "rate",
         "note",

@@ -24,6 +24,11 @@ class PowerPair(NamedTuple):
     powers: dict[str, Stored]  # beta1_power, beta2_power
 
 
+def is_power(key: str) -> bool:
+    """True for the name of a beta power, in any scope."""
+    return "_power" in key and _POWER.fullmatch(key) is not None
+
+
 def power_pairs(tensors: Mapping[str, Tensor], taken: frozenset[str]) -> list[PowerPair]:
     """All pairs of the file, in order of scope and number. One alone (AdaMax) is none."""
     pairs: dict[tuple[str, int], dict[str, Stored]] = {}
