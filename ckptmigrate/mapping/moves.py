@@ -9,7 +9,7 @@ from ckptmigrate.errors import MappingError
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.assign import Move
 from ckptmigrate.mapping.group import Group, Planned, lift
-from ckptmigrate.mapping.operations import Operation, resolve
+from ckptmigrate.mapping.operations import parse, resolve
 from ckptmigrate.mapping.options import Planning
 from ckptmigrate.steps import Shape, Step
 from ckptmigrate.table import Tensor, Variable
@@ -56,7 +56,12 @@ def resolve_move(planning: Planning, move: Move, averages: Mapping[str, Tensor])
     targets = tuple(None if w is None or w.tensor.is_open else w.tensor.shape for w in wanted)
     try:
         steps = resolve(
-            move.operations, [t.shape for t in tensors], [t.dtype for t in tensors], targets, reverse=move.reverse
+            move.operations,
+            [t.shape for t in tensors],
+            [t.dtype for t in tensors],
+            targets,
+            reverse=move.reverse,
+            target_dtypes=[None if w is None or w.tensor.is_open else w.tensor.dtype for w in wanted],
         )
         group = Group(move.sources, tensors, tuple(steps))
         group = Group(move.sources, tensors, group.steps + cast_steps(group, planning.options.dtype, move.where))
@@ -78,7 +83,7 @@ def cast_steps(group: Group, dtype: str, where: str) -> tuple[Step, ...]:
     """The steps that `--dtype` adds: a cast of every floating-point output that is of another type."""
     if not dtype or not any(d.is_float and d.name != dtype for d in group.dtypes):
         return ()
-    cast = Operation("cast", {"dtype": dtype}, where)
+    cast = parse("cast", dtype, where)
     singles = []
     for shape, have in zip(group.shapes, group.dtypes, strict=True):
         if not have.is_float:

@@ -194,6 +194,7 @@ def _follow(way: _Way, slot: str, moved: Moved) -> list[Planned]:
         initial=way.initial(slot),
         is_average=slot == AVERAGE,
         reverse=move.reverse,
+        variables=[way.planning.source.variables[name].tensor.shape for name in move.sources],
     )
     if isinstance(steps, str):
         _lost(way, moved, slot, steps)
