@@ -1,0 +1,185 @@
+"""Match: which rules fit which variables of one side, and which of them takes each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ckptmigrate.issues import Issue
+from ckptmigrate.mapping.names import Names
+from ckptmigrate.mapping.pattern import Binding, Pattern
+from ckptmigrate.mapping.rules import Rule
+from ckptmigrate.table import Variable
+
+Member = tuple[Rule, int, Pattern]  # a rule, the position of one of its patterns, and that pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One way in which a variable fits a rule.
+
+    Attributes:
+        rule, member: The rule, and which of its patterns.
+        name: The name by which it fits.
+        binding: The values of the holes.
+    """
+
+    rule: Rule
+    member: int
+    name: str
+    binding: Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one variable.
+
+    Attributes:
+        matches: Every match that came into question.
+        winner: The one that takes it; None when none does.
+        lost: Matches of rules that the winner overrides.
+        problem: Why nothing takes it although something fits; "" otherwise.
+    """
+
+    matches: tuple[Match, ...]
+    winner: Match | None = None
+    lost: tuple[Match, ...] = ()
+    problem: str = ""
+
+
+class Matcher:
+    """The patterns that speak of one side, found by the literal text that names must begin with.
+
+    Args:
+        rules: In order of precedence.
+        names: The side's names.
+        above: Per file, those that include it.
+        reverse: Match the patterns of `to`.
+        exists: Backwards with a template: whether it has what a match leads to.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        names: Names,
+        above: Sequence[frozenset[int]],
+        *,
+        reverse: bool = False,
+        exists: Callable[[Match], bool] | None = None,
+    ) -> None:
+        self.names = names
+        self.above = above
+        self.reverse = reverse
+        self.exists = exists
+        self._order = {rule: number for number, rule in enumerate(rules)}
+        self._by_prefix: dict[str, list[Member]] = defaultdict(list)
+        for rule in rules:
+            for member, pattern in enumerate(rule.targets if reverse else rule.sources):
+                self._by_prefix[pattern.prefix].append((rule, member, pattern))
+        self._lengths = sorted({len(prefix) for prefix in self._by_prefix})
+
+    def candidates(self, name: str) -> Iterator[Member]:
+        """Members of rules whose pattern may fit a name."""
+        for length in self._lengths:
+            if length > len(name):
+                return
+            yield from self._by_prefix.get(name[:length], ())
+
+    def matches(self, variable: Variable) -> list[Match]:
+        """Every way in which a variable fits a rule, equal bindings once."""
+        found: list[Match] = []
+        for _, name in self.names.of[variable.name]:
+            for rule, member, pattern in self.candidates(name):
+                if self._has_rank(rule, variable):
+                    for binding in pattern.bindings(name, self.names.positions):
+                        match = Match(rule, member, name, binding)
+                        if not any(_is_same(match, other) for other in found):
+                            found.append(match)
+        return found
+
+    def take(self, variable: Variable) -> Taken:
+        """The one match that takes a variable."""
+        matches = self.matches(variable)
+        left = matches
+        if self.exists and len(matches) > 1:
+            left = [match for match in matches if self.exists(match)] or matches
+        rules = self._winners(list(dict.fromkeys(match.rule for match in left)))
+        if len(rules) > 1:
+            both = " and ".join(f"{rule.where} ({rule})" for rule in rules[:2])
+            problem = f"two rules fit: {both}; `first: true` on the first of them would decide"
+            return Taken(tuple(matches), problem=problem)
+        if not rules:
+            return Taken(())
+        winning = [match for match in left if match.rule is rules[0]]
+        lost = tuple(match for match in left if match.rule is not rules[0])
+        if len(winning) > 1 and (rules[0].kind != "drop" or winning[0].name == winning[1].name):
+            return Taken(tuple(matches), problem=_two_ways(winning[0], winning[1]))
+        return Taken(tuple(matches), winning[0], lost)
+
+    def _has_rank(self, rule: Rule, variable: Variable) -> bool:
+        """Whether the tensor has the rank a rule is limited to; backwards only where the rule doesn't change ranks."""
+        if rule.rank is None or variable.tensor.is_open or (self.reverse and rule.operations):
+            return True
+        return len(variable.tensor.shape) == rule.rank
+
+    def _winners(self, rules: list[Rule]) -> list[Rule]:
+        """The rules that no other overrides: one, if the mapping decides."""
+        rules = [r for r in rules if not any(other.file in self.above[r.file] for other in rules)]
+        literal = [r for r in rules if any(p.is_literal for p in (r.targets if self.reverse else r.sources))]
+        rules = sorted(literal or rules, key=self._order.__getitem__)
+        return rules[:1] if rules and rules[0].first else rules
+
+
+def _is_same(match: Match, other: Match) -> bool:
+    return match.rule is other.rule and match.member == other.member and match.binding == other.binding
+
+
+def _two_ways(first: Match, second: Match) -> str:
+    """What to say of a rule that fits in two ways."""
+    if first.member != second.member:
+        return f"it fits two patterns of one rule ({first.rule})"
+    if first.name != second.name:
+        return (
+            f"its names {first.name} and {second.name} fill the holes of {first.rule} differently; "
+            "`names: SYSTEM` says which system of names is meant"
+        )
+    return f"{first.rule} fits in two ways: {_values(first)}, or {_values(second)}"
+
+
+def _values(match: Match) -> str:
+    binding = match.binding
+    return ", ".join(f"{name} = {'/'.join(v) if isinstance(v, tuple) else v}" for name, v in sorted(binding.items()))
+
+
+def overrides(taken: Iterable[tuple[str, Taken]]) -> list[Issue]:
+    """A note for each pair of rules of which one overrides the other, with the number of variables."""
+    counts: dict[tuple[Rule, Rule], list[str]] = defaultdict(list)
+    for name, outcome in taken:
+        for rule in {match.rule for match in outcome.lost}:
+            if outcome.winner:
+                counts[outcome.winner.rule, rule].append(name)
+    return [
+        Issue(
+            "override",
+            "note",
+            names[0],
+            f"{winner.where} overrides {loser.where} for {len(names)} variable{'s' * (len(names) > 1)}",
+            where=winner.where,
+        )
+        for (winner, loser), names in counts.items()
+    ]
+
+
+Groups = Mapping[tuple[Rule, tuple[tuple[str, object], ...]], Mapping[int, list[str]]]
+
+
+def groups(taken: Iterable[tuple[str, Taken]]) -> Groups:
+    """Variables by rule and equal values of holes, then by which of the rule's patterns they fit."""
+    found: dict[tuple[Rule, tuple[tuple[str, object], ...]], dict[int, list[str]]] = {}
+    for name, outcome in taken:
+        if outcome.winner:
+            match = outcome.winner
+            key = (match.rule, tuple(sorted(match.binding.items())))
+            found.setdefault(key, {}).setdefault(match.member, []).append(name)
+    return found
