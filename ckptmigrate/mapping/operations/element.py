@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import ml_dtypes
-import numpy as np
 
 from ckptmigrate.dtypes import BY_NAME, DType
 from ckptmigrate.mapping.operations.operation import Operation, stop
@@ -43,11 +42,29 @@ def is_integer(dtype: DType) -> bool:
 
 
 def is_wider(have: DType, want: DType) -> bool:
-    """True when a cast keeps every bit of an integer or truth value.
+    """True when a cast keeps every value of an integer or truth value and can be taken back.
 
     Never for floating-point sources: signalling NaNs come back quiet.
     """
-    return (is_integer(have) or have.name == "bool") and bool(np.can_cast(have.numpy, want.numpy, "safe"))
+    low, high = _range(have)
+    if is_integer(want):
+        return _range(want)[0] <= low < high <= _range(want)[1]
+    return want.is_float and low < high and max(high, -low) <= _largest_counted(want)
+
+
+def _range(dtype: DType) -> tuple[int, int]:
+    if dtype.name == "bool":
+        return 0, 1
+    if not is_integer(dtype):
+        return 0, 0
+    limits: Any = ml_dtypes.iinfo(dtype.numpy)  # type: ignore[no-untyped-call]
+    return int(limits.min), int(limits.max)
+
+
+def _largest_counted(dtype: DType) -> int:
+    """The integer up to which a floating-point type holds them all."""
+    limits: Any = ml_dtypes.finfo(dtype.numpy)
+    return int(min(2 ** (limits.nmant + 1), float(limits.max)))
 
 
 def element(operation: Operation, number: float, dtype: DType) -> Any:
@@ -58,12 +75,8 @@ def element(operation: Operation, number: float, dtype: DType) -> Any:
     """
     if not is_number(dtype):
         stop(operation, f"{dtype} elements take no number", kind="mapping")
-    if dtype.name == "bool":
-        low, high = 0, 1
-    elif is_integer(dtype):
-        limits: Any = ml_dtypes.iinfo(dtype.numpy)  # type: ignore[no-untyped-call]
-        low, high = int(limits.min), int(limits.max)
-    else:
+    low, high = _range(dtype)
+    if low == high:
         return dtype.numpy.type(number)
     if number != int(number) or not low <= number <= high:
         stop(operation, f"{dtype} holds integers from {low} to {high}, not {number}", kind="mapping")

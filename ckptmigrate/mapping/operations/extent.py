@@ -38,8 +38,8 @@ def _bind_slice(operation: Operation, inputs: Forms, _wish: Wish) -> Kernel:
     axis = axis_of(operation, params["axis"], form.shape)
     start = size_of(operation, params.get("start") or 0, form.shape)
     end = form.shape[axis] if params.get("stop") is None else size_of(operation, params["stop"], form.shape)
-    if not start < end <= form.shape[axis]:
-        stop(operation, f"expected start < stop <= {form.shape[axis]}, the size of axis {axis}; found {start}, {end}")
+    if not start <= end <= form.shape[axis]:
+        stop(operation, f"expected start <= stop <= {form.shape[axis]}, the size of axis {axis}; found {start}, {end}")
     range_ = cut(len(form.shape), axis, start, end)
     params = {"axis": axis, "start": start, "stop": end}
     return single(params, _resized(form, axis, end - start), lambda x: x[range_])

@@ -134,8 +134,10 @@ def _bind_cast(operation: Operation, inputs: Forms, _wish: Wish) -> Kernel:
     return single({"dtype": want.name, "from": have.name}, Form(inputs[0].shape, want), apply)
 
 
-def _invert_cast(operation: Operation, inputs: Forms | int | None, _outputs: Forms) -> Operation | str:
+def _invert_cast(operation: Operation, inputs: Forms | int | None, outputs: Forms) -> Operation | str:
     start = inputs[0].dtype.name if isinstance(inputs, tuple) else operation.params.get("from")
+    if start is not None and "complex" in outputs[0].dtype.name and "complex" not in start:
+        return f"{outputs[0].dtype} to {start} would drop the imaginary part"
     return _NEEDS_DTYPE if start is None else Operation("cast", {"dtype": start}, operation.where)
 
 
