@@ -136,7 +136,7 @@ def test_shapes_and_types_that_do_not_suit(row):
 
 def test_an_axis_of_any_size_is_not_taken_apart():
     operations = [parse("unstack", 0, "m:1"), parse("stack", 0)]
-    with pytest.raises(MappingError, match="1 to 65536 tensors wanted, axis 0 of shape .* gives 1000000000"):
+    with pytest.raises(MappingError, match=r"1 to 65536 tensors wanted, axis 0 of shape .* gives 1000000000"):
         resolve(operations, [(10**9,)], [FLOAT32], [None])
 
 
@@ -193,3 +193,9 @@ def test_a_pad_to_the_template_can_not_be_followed_by_what_hides_its_size():
     with pytest.raises(MappingError, match="needs to undo what follows it") as found:
         resolve(operations, [(3,)], [FLOAT32], [(4,)])
     assert found.value.where == "m:1"
+
+
+def test_a_template_that_does_not_fit_is_not_called_missing():
+    operation = parse("pad", {"axis": 0, "to": "template"}, "m:1")
+    with pytest.raises(MappingError, match=r"the template's tensors don't go through .* has 4 already, more than 3"):
+        resolve([operation], [(3,)], [FLOAT32], [(4,)], reverse=True)

@@ -63,7 +63,7 @@ def _range(dtype: DType) -> tuple[int, int]:
 
 def _largest_counted(dtype: DType) -> int:
     """The integer up to which a floating-point type holds them all."""
-    limits: Any = ml_dtypes.finfo(dtype.numpy)
+    limits: Any = ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
     return int(min(2 ** (limits.nmant + 1), float(limits.max)))
 
 

@@ -49,8 +49,13 @@ def resolve(
     far = None if not targets or None in targets else tuple(tuple(t) for t in targets if t is not None)
     if not reverse:
         return tuple(make_step(lanes) for lanes in _forwards(operations, forms, len(targets), far))
-    before = _before(operations, forms, len(targets), far, target_dtypes)
-    return tuple(make_step(lanes) for lanes in _backwards(operations, forms, before))
+    before, misfit = _before(operations, forms, len(targets), far, target_dtypes)
+    try:
+        return tuple(make_step(lanes) for lanes in _backwards(operations, forms, before))
+    except MappingError as problem:
+        if misfit is None or any(reversibility(operation, has_template=True) for operation in operations):
+            raise
+        raise misfit from problem
 
 
 def reversibility(operation: Operation, has_template: bool) -> str:
@@ -146,11 +151,15 @@ def _before(
     count: int,
     far: tuple[Shape, ...] | None,
     dtypes: Sequence[DType | None],
-) -> list[Forms | int | None]:
-    """What is known of the inputs of each operation that is to be undone: their shapes, else how many they are."""
+) -> tuple[list[Forms | int | None], MappingError | None]:
+    """What is known of the inputs of each operation that is to be undone: their shapes, else how many they are.
+
+    With it, why the template's shapes don't go through the operations, where they don't: what can be undone without
+    them is, and the caller sees in which shapes it ends.
+    """
     counts: list[Forms | int | None] = [*_counts(operations, count)[: len(operations)]]
     if far is None:
-        return counts
+        return counts, None
     known = [d for d in dtypes if d is not None]
     typed = len(known) == len(far)
     start = tuple(Form(shape, known[i] if typed else forms[0].dtype) for i, shape in enumerate(far))
@@ -158,9 +167,11 @@ def _before(
     walked = [op for op in operations if typed or op.name != "cast"]
     try:
         inputs = iter([_inputs(lanes) for lanes in _forwards(walked, start, len(forms), shapes)])
-    except MappingError:
-        return counts  # the template doesn't fit: what can be undone without it shows where
-    return [next(inputs) if typed or op.name != "cast" else n for op, n in zip(operations, counts, strict=True)]
+    except MappingError as error:
+        message = f"the template's tensors don't go through the operations: {error.message}"
+        return counts, MappingError(message, where=error.where, hint=error.hint, issues=error.issues)
+    before = [next(inputs) if typed or op.name != "cast" else n for op, n in zip(operations, counts, strict=True)]
+    return before, None
 
 
 def _inputs(lanes: Sequence[Lane]) -> Forms:
