@@ -10,7 +10,18 @@ from ckptmigrate.dtypes import STRING
 from ckptmigrate.mapping.operations.element import element, read_number
 from ckptmigrate.mapping.operations.join import cut, same_dtype
 from ckptmigrate.mapping.operations.layout import NEEDS_TEMPLATE
-from ckptmigrate.mapping.operations.operation import Field, Form, Forms, Kernel, Operation, Spec, Wish, single, stop
+from ckptmigrate.mapping.operations.operation import (
+    Field,
+    Form,
+    Forms,
+    Kernel,
+    Operation,
+    Spec,
+    Wish,
+    opposite,
+    single,
+    stop,
+)
 from ckptmigrate.mapping.operations.sizes import (
     TEMPLATE,
     axis_of,
@@ -145,10 +156,6 @@ def _same_bits(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
     return bool(np.array_equal(left, right))
 
 
-def _opposite(name: str) -> Any:
-    return lambda operation, _inputs, _outputs: Operation(name, operation.params, operation.where)
-
-
 def _times(operation: Operation) -> int:
     times: int = operation.params["times"]
     return times
@@ -176,8 +183,8 @@ EXTENT = (
         slots="initial",
         no_way_back=_pad_is_one_way,
     ),
-    Spec("tile", _TILE, _bind_tile, _opposite("untile"), "tile: {axis: 0, times: 2}", slots="stop"),
-    Spec("untile", _TILE, _bind_untile, _opposite("tile"), slots="stop", is_written=False),
-    Spec("copy", _COPY, _bind_copy, _opposite("merge"), "copy: {times: 2}", "times", "part", "stop", parts=_times),
-    Spec("merge", _COPY, _bind_merge, _opposite("copy"), arity="join", slots="stop", is_written=False),
+    Spec("tile", _TILE, _bind_tile, opposite("untile"), "tile: {axis: 0, times: 2}", slots="stop"),
+    Spec("untile", _TILE, _bind_untile, opposite("tile"), slots="stop", is_written=False),
+    Spec("copy", _COPY, _bind_copy, opposite("merge"), "copy: {times: 2}", "times", "part", "stop", parts=_times),
+    Spec("merge", _COPY, _bind_merge, opposite("copy"), arity="join", slots="stop", is_written=False),
 )

@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ckptmigrate.mapping.operations.operation import Field, Form, Forms, Kernel, Operation, Spec, Wish, single, stop
+from ckptmigrate.mapping.operations.operation import (
+    Field,
+    Form,
+    Forms,
+    Kernel,
+    Operation,
+    Spec,
+    Wish,
+    opposite,
+    single,
+    stop,
+)
 from ckptmigrate.mapping.operations.sizes import (
     MAX_PARTS,
     axis_of,
@@ -84,10 +95,6 @@ def _bind_split(operation: Operation, inputs: Forms, wish: Wish) -> Kernel:
     return Kernel({"axis": axis, "sizes": parts}, outputs, lambda arrays: [arrays[0][range_] for range_ in ranges])
 
 
-def _to_concat(operation: Operation, _inputs: object, _outputs: Forms) -> Operation:
-    return Operation("concat", dict(operation.params), operation.where)
-
-
 def _bind_stack(operation: Operation, inputs: Forms, _wish: Wish) -> Kernel:
     same_dtype(operation, inputs)
     shape = inputs[0].shape
@@ -111,10 +118,6 @@ def _bind_unstack(operation: Operation, inputs: Forms, wish: Wish) -> Kernel:
         return [first[index, ...] for index in range(count)]  # ... keeps a 0-d result an array
 
     return Kernel({"axis": axis}, (Form(_without(shape, axis), inputs[0].dtype),) * count, apply)
-
-
-def _opposite(name: str) -> Any:
-    return lambda operation, _inputs, _outputs: Operation(name, operation.params, operation.where)
 
 
 def _bind_reorder(operation: Operation, inputs: Forms, _wish: Wish) -> Kernel:
@@ -165,7 +168,7 @@ JOIN = (
         "split",
         _PARTS,
         _bind_split,
-        _to_concat,
+        opposite("concat"),
         "split: {axis: 0, sizes: [rest, dim1/4]}",
         bare="axis",
         arity="part",
@@ -176,7 +179,7 @@ JOIN = (
         "stack",
         {"axis": _AXIS},
         _bind_stack,
-        _opposite("unstack"),
+        opposite("unstack"),
         "stack: {axis: 0}",
         bare="axis",
         arity="join",
@@ -186,7 +189,7 @@ JOIN = (
         "unstack",
         {"axis": _AXIS},
         _bind_unstack,
-        _opposite("stack"),
+        opposite("stack"),
         "unstack: {axis: 0}",
         bare="axis",
         arity="part",

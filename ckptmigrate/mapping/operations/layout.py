@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ckptmigrate.mapping.operations.operation import Field, Form, Forms, Kernel, Operation, Spec, Wish, single, stop
+from ckptmigrate.mapping.operations.operation import (
+    Field,
+    Form,
+    Forms,
+    Kernel,
+    Operation,
+    Spec,
+    Wish,
+    opposite,
+    single,
+    stop,
+)
 from ckptmigrate.mapping.operations.sizes import axes_of, read_axes, read_shape, shape_of
 
 NEEDS_TEMPLATE = "needs a template"
@@ -88,7 +99,7 @@ def _axes(
         name,
         {"axes": Field(read_axes, required=True)},
         bind,
-        lambda operation, _inputs, _outputs: Operation(back, operation.params, operation.where),
+        opposite(back),
         example,
         bare="axes",
         unproven=lambda _: unproven,

@@ -76,6 +76,11 @@ def single(
     return Kernel(params, (outputs,), lambda arrays: [apply(arrays[0])])
 
 
+def opposite(name: str) -> Callable[[Operation, object, Forms], Operation]:
+    """The `invert` of an operation whose way back is this other one with the same parameters."""
+    return lambda operation, _inputs, _outputs: Operation(name, operation.params, operation.where)
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A parameter: how it is read (raising ValueError with what it accepts), and what it is when left out."""

@@ -18,7 +18,18 @@ from ckptmigrate.mapping.operations.element import (
 )
 from ckptmigrate.mapping.operations.join import cut, same_dtype
 from ckptmigrate.mapping.operations.layout import NEEDS_TEMPLATE
-from ckptmigrate.mapping.operations.operation import Field, Form, Forms, Kernel, Operation, Spec, Wish, single, stop
+from ckptmigrate.mapping.operations.operation import (
+    Field,
+    Form,
+    Forms,
+    Kernel,
+    Operation,
+    Spec,
+    Wish,
+    opposite,
+    single,
+    stop,
+)
 from ckptmigrate.mapping.operations.sizes import axis_of, equal_parts, read_count, read_integer
 from ckptmigrate.steps import Arrays
 
@@ -157,10 +168,6 @@ def _never(_operation: Operation, _form: Form) -> bool:
     return False
 
 
-def _opposite(name: str) -> Any:
-    return lambda operation, _inputs, _outputs: Operation(name, operation.params, operation.where)
-
-
 _ADD = {
     "axis": Field(read_integer),
     "of": Field(read_count),
@@ -174,7 +181,7 @@ VALUE = (
         "add",
         _ADD,
         _bind_add(lambda x, number: x + number),
-        _opposite("subtract"),
+        opposite("subtract"),
         "add: {axis: 0, of: 4, block: 1, value: 1.0}",
         bare="value",
         slots="skip",
@@ -186,7 +193,7 @@ VALUE = (
         "subtract",
         _ADD,
         _bind_add(lambda x, number: x - number),
-        _opposite("add"),
+        opposite("add"),
         slots="skip",
         is_exact=_integers,
         is_written=False,
@@ -195,7 +202,7 @@ VALUE = (
         "scale",
         _BY,
         _bind_scale(lambda x, number: x * number),
-        _opposite("divide"),
+        opposite("divide"),
         "scale: 0.5",
         bare="by",
         slots="stop",
@@ -207,7 +214,7 @@ VALUE = (
         "divide",
         _BY,
         _bind_scale(lambda x, number: x / number),
-        _opposite("scale"),
+        opposite("scale"),
         slots="stop",
         is_exact=_never,
         is_written=False,
