@@ -14,10 +14,11 @@ from ckptmigrate.dtypes import BY_TF, REF_OFFSET
 from ckptmigrate.wire.protobuf import MalformedError, delimited, fields, fixed32, integer, signed, varint
 from ckptmigrate.wire.slices import Region
 
-MAX_RANK = 254  # tensorflow/core/framework/tensor_shape.h, `MaxDimensions`
+MAX_RANK = 32  # what every numpy holds; TensorFlow allows 254, its kernels 8
 MAX_SHARDS = 100_000  # file names count shards with five digits; a header that asks for more asks for memory
 
 _INT64_MAX = (1 << 63) - 1
+_MAX_ELEMENTS = 1 << 59  # of 16 bytes at most: their size stays below 2**63
 _WHOLE = (1 << 64) - 1  # -1, as a varint gives it
 
 
@@ -130,7 +131,8 @@ def decode_shape(data: bytes) -> tuple[int, ...]:
     """The dimensions of a TensorShapeProto; few shapes occur many times.
 
     Raises:
-        MalformedError: Unknown rank, more than MAX_RANK dimensions, a negative one, or 2**63 elements and more.
+        MalformedError: Unknown rank, more than MAX_RANK dimensions, a negative one, or more than 2**59 elements
+            (empty dimensions left out, as numpy counts).
     """
     dims: list[int] = []
     for tag, value in fields(data):
@@ -142,8 +144,8 @@ def decode_shape(data: bytes) -> tuple[int, ...]:
         raise MalformedError(f"a shape of rank {len(dims)}; {MAX_RANK} is the most", 0)
     if min(dims, default=0) < 0:
         raise MalformedError(f"a negative dimension in shape {dims}", 0)
-    if math.prod(dim for dim in dims if dim) > _INT64_MAX:
-        raise MalformedError(f"shape {dims} has more than 2**63 elements", 0)
+    if math.prod(dim for dim in dims if dim) > _MAX_ELEMENTS:
+        raise MalformedError(f"shape {dims} is impossible: more than 2**59 elements", 0)
     return tuple(dims)
 
 

@@ -268,7 +268,8 @@ class BundleWriter:
         last = self._shards[-1] if self._shards else None
         if last is None or not last.is_open:
             return self._new_shard(is_open=True)
-        if self._max_shard_bytes is not None and last.size and last.size + size > self._max_shard_bytes:
+        limit = self._max_shard_bytes
+        if limit is not None and size and last.size and last.size + size > limit:
             return self._new_shard(is_open=True)
         return len(self._shards) - 1
 

@@ -31,9 +31,9 @@ MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER = 48
 BLOCK_BYTES = 262144  # tsl/lib/io/table_options.h, `block_size`: a block is flushed once it has grown to this
 
-# Expanded keys may take this, or this multiple of the file, whichever is more. Real tables stay below 10.
-_KEY_BYTES_FLOOR = 1 << 26
-_KEY_BYTES_PER_FILE_BYTE = 64
+# Expanded keys may take this, or this multiple of the file, whichever is more. Real tables stay below 4.
+_KEY_BYTES_FLOOR = 1 << 20
+_KEY_BYTES_PER_FILE_BYTE = 16
 
 
 @dataclass(frozen=True, slots=True)
