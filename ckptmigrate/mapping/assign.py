@@ -34,10 +34,9 @@ def assign(
     sides = _sides(source, template, names, near, far)
     run = _Run(*sides, reverse)
     left = run.drop(drop)
-    matcher = Matcher(
-        mapping.rules, run.source, mapping.above, reverse=reverse, exists=run.exists if template else None
-    )
-    taken = [(variable.name, matcher.take(variable)) for variable in left]
+    exists = run.exists if template else None
+    matcher = Matcher(mapping.rules, mapping.above, run.source.positions, reverse=reverse, exists=exists)
+    taken = [(v.name, matcher.take([n for _, n in run.source.of[v.name]], _rank(v))) for v in left]
     run.move(taken)
     run.leave(mapping, taken)
     run.fill(mapping.rules)
@@ -371,6 +370,10 @@ class _Run:
                 self.unfilled.append(variable.name)
                 hint = f"- {{fill: {variable.name}, with: zeros}}  # or ones, a number, template"
                 self.complain("unfilled", variable.name, "nothing fills this variable of the template", hint=hint)
+
+
+def _rank(variable: Variable) -> int | None:
+    return None if variable.tensor.is_open else len(variable.tensor.shape)
 
 
 def _option(option: str, text: str, names: Names) -> Pattern:

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckptmigrate.issues import Issue
-from ckptmigrate.mapping.names import Names
-from ckptmigrate.mapping.pattern import Binding, Pattern
+from ckptmigrate.mapping.pattern import Binding, Pattern, Positions
 from ckptmigrate.mapping.rules import Rule
-from ckptmigrate.table import Variable
 
 Member = tuple[Rule, int, Pattern]  # a rule, the position of one of its patterns, and that pattern
 
@@ -53,8 +51,8 @@ class Matcher:
 
     Args:
         rules: In order of precedence.
-        names: The side's names.
         above: Per file, those that include it.
+        positions: The numbers that ranks are counted in.
         reverse: Match the patterns of `to`.
         exists: Backwards with a template: whether it has what a match leads to.
     """
@@ -62,14 +60,14 @@ class Matcher:
     def __init__(
         self,
         rules: Sequence[Rule],
-        names: Names,
         above: Sequence[frozenset[int]],
+        positions: Positions | None = None,
         *,
         reverse: bool = False,
         exists: Callable[[Match], bool] | None = None,
     ) -> None:
-        self.names = names
         self.above = above
+        self.positions = positions
         self.reverse = reverse
         self.exists = exists
         self._order = {rule: number for number, rule in enumerate(rules)}
@@ -86,21 +84,26 @@ class Matcher:
                 return
             yield from self._by_prefix.get(name[:length], ())
 
-    def matches(self, variable: Variable) -> list[Match]:
-        """Every way in which a variable fits a rule, equal bindings once."""
+    def matches(self, names: Iterable[str], rank: int | None = None) -> list[Match]:
+        """Every way in which a variable that goes by these names fits a rule, equal bindings once."""
         found: list[Match] = []
-        for _, name in self.names.of[variable.name]:
+        for name in names:
             for rule, member, pattern in self.candidates(name):
-                if self._has_rank(rule, variable):
-                    for binding in pattern.bindings(name, self.names.positions):
+                if self._has_rank(rule, rank):
+                    for binding in pattern.bindings(name, self.positions):
                         match = Match(rule, member, name, binding)
                         if not any(_is_same(match, other) for other in found):
                             found.append(match)
         return found
 
-    def take(self, variable: Variable) -> Taken:
-        """The one match that takes a variable."""
-        matches = self.matches(variable)
+    def take(self, names: Iterable[str], rank: int | None = None) -> Taken:
+        """The one match that takes a variable.
+
+        Args:
+            names: Everything it goes by.
+            rank: Of its tensor, or None where that isn't known.
+        """
+        matches = self.matches(names, rank)
         left = matches
         if self.exists and len(matches) > 1:
             left = [match for match in matches if self.exists(match)] or matches
@@ -117,11 +120,9 @@ class Matcher:
             return Taken(tuple(matches), problem=_two_ways(winning[0], winning[1]))
         return Taken(tuple(matches), winning[0], lost)
 
-    def _has_rank(self, rule: Rule, variable: Variable) -> bool:
-        """Whether the tensor has the rank a rule is limited to; backwards only where the rule doesn't change ranks."""
-        if rule.rank is None or variable.tensor.is_open or (self.reverse and rule.operations):
-            return True
-        return len(variable.tensor.shape) == rule.rank
+    def _has_rank(self, rule: Rule, rank: int | None) -> bool:
+        """Whether the tensor has the rank a rule is limited to; backwards only asked of rules without operations."""
+        return rule.rank is None or rank is None or (self.reverse and bool(rule.operations)) or rank == rule.rank
 
     def _winners(self, rules: list[Rule]) -> list[Rule]:
         """The rules that no other overrides: one, if the mapping decides."""
@@ -148,8 +149,8 @@ def _two_ways(first: Match, second: Match) -> str:
 
 
 def _values(match: Match) -> str:
-    binding = match.binding
-    return ", ".join(f"{name} = {'/'.join(v) if isinstance(v, tuple) else v}" for name, v in sorted(binding.items()))
+    pattern = (match.rule.sources or match.rule.targets)[0]
+    return ", ".join(f"{name} = {pattern.show(name, value)}" for name, value in sorted(match.binding.items()))
 
 
 def overrides(taken: Iterable[tuple[str, Taken]]) -> list[Issue]:

@@ -178,6 +178,13 @@ class Pattern:
             return self.separator.join(value)
         return self._numeral(index, token.form, value, positions, token.name) if isinstance(value, int) else value
 
+    def show(self, name: str, value: Value) -> str:
+        """A hole's value as people read it: the text of a table's entry, a path's segments joined."""
+        table = self.holes[name].table
+        if table is not None:
+            return table.columns[self.side][int(value)]  # type: ignore[arg-type]
+        return self.separator.join(value) if isinstance(value, tuple) else str(value)
+
     def _numeral(self, index: int, form: Form, number: int, positions: Positions | None, what: str) -> str:
         if number < 0:
             raise ValueError(f"{what} gives {number}")
