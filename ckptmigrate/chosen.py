@@ -10,7 +10,8 @@ from ckptmigrate import formats
 from ckptmigrate.document import load_template
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping import library
-from ckptmigrate.mapping.assign import Assignment, assign_identity
+from ckptmigrate.mapping.assign import assign_identity
+from ckptmigrate.mapping.assignment import Assignment
 from ckptmigrate.mapping.rules import Mapping, OptimizerBlock
 from ckptmigrate.table import Checkpoint
 

@@ -198,6 +198,9 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> Repor
 
 
 def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progress) -> Report:
+    job.details["issues"] += job.plan.lost_fills()
+    if exit_code(job.details["issues"], allow_loss=allow_loss) != 0:
+        return _report(job, "refused", job.plan.rows(), allow_loss)
     with stage(job.destination) as staged:
         written = job.writer.write(job.plan.result(), staged.folder, job.destination.name, job.options)
         job.details["moved"] = {"bytes_moved": written.bytes_moved, "bytes_cloned": written.bytes_cloned}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ckptmigrate.errors import MappingError
 from ckptmigrate.issues import Issue
-from ckptmigrate.mapping.assign import Move
+from ckptmigrate.mapping.assignment import Move
 from ckptmigrate.mapping.group import Group, Planned, lift
 from ckptmigrate.mapping.operations import parse, resolve
 from ckptmigrate.mapping.options import Planning
@@ -66,7 +66,8 @@ def resolve_move(planning: Planning, move: Move, averages: Mapping[str, Tensor])
         group = Group(move.sources, tensors, tuple(steps))
         group = Group(move.sources, tensors, group.steps + cast_steps(group, planning.options.dtype, move.where))
     except MappingError as error:
-        planning.report(Issue("shape", "error", move.targets[0], error.message, error.hint, error.where or move.where))
+        kind = error.issues[0].kind if error.issues else "shape"
+        planning.report(Issue(kind, "error", move.targets[0], error.message, error.hint, error.where or move.where))
         return None
     problem = _misfit(move, group, wanted, targets)
     if problem is not None:

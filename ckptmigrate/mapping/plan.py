@@ -10,10 +10,11 @@ from pathlib import Path
 from ckptmigrate import dtypes
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping import averages, states
-from ckptmigrate.mapping.assign import Assignment, Fill, Move
+from ckptmigrate.mapping.assignment import Assignment, Fill, Move
 from ckptmigrate.mapping.group import Planned, constant
 from ckptmigrate.mapping.moves import Moved, resolve_move
 from ckptmigrate.mapping.options import Planning, PlanOptions
+from ckptmigrate.mapping.rules import FillValue
 from ckptmigrate.report import Row
 from ckptmigrate.steps import Shape
 from ckptmigrate.table import Checkpoint, OptimizerState, Role, Structure, Tensor, Variable
@@ -21,7 +22,17 @@ from ckptmigrate.table import Checkpoint, OptimizerState, Role, Structure, Tenso
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every tensor of the output with its origin, everything left out with its reason, and all findings."""
+    """Every tensor of the output with its origin, everything left out with its reason, and all findings.
+
+    Attributes:
+        source, template: What was planned from.
+        planned: The output's tensors.
+        dropped: Report rows of what is left out.
+        issues: All findings of planning.
+        variables, optimizers: The result's.
+        keeps_structure: The source's object graph still fits.
+        undone_fills: Variables that a fill rule used backwards drops, with the number they must hold.
+    """
 
     source: Checkpoint
     template: Checkpoint | None
@@ -31,6 +42,7 @@ class Plan:
     variables: MappingType[str, Variable]
     optimizers: tuple[OptimizerState, ...]
     keeps_structure: bool
+    undone_fills: tuple[tuple[str, Tensor, float], ...] = ()
 
     def result(self) -> Checkpoint:
         """The output as a Checkpoint, still lazy."""
@@ -42,6 +54,14 @@ class Plan:
             structure=self.source.structure if self.keeps_structure else Structure(blobs=self.source.structure.blobs),
             metadata=self.source.metadata,
         )
+
+    def lost_fills(self) -> list[Issue]:
+        """Reads what fill rules used backwards drop: a value other than the fill would be lost."""
+        return [
+            Issue("unholdable", "loss", name, f"is dropped as a fill of {number:g}, but holds other values")
+            for name, tensor, number in self.undone_fills
+            if not (tensor.read() == number).all()
+        ]
 
     def rows(self, outcome: str = "planned") -> list[Row]:
         """The report's rows: every planned tensor, then what is left out."""
@@ -99,6 +119,11 @@ def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint |
         variables,
         tuple(state.state for state in moved_states),
         unchanged and source.structure.objects is not None,
+        tuple(
+            (d.source, source.variables[d.source].tensor, _number(d.expected))
+            for d in assignment.drops
+            if d.expected is not None and d.expected != "template"
+        ),
     )
 
 
@@ -139,8 +164,13 @@ def _filled(planning: Planning, fill: Fill) -> Planned | None:
         return None
     known = like if wanted is None or wanted.tensor.is_open else wanted
     dtype = known.tensor.dtype if known else dtypes.FLOAT32
-    number = {"zeros": 0.0, "ones": 1.0}.get(fill.value, 0.0) if isinstance(fill.value, str) else float(fill.value)
-    return _fill(fill, constant(shape, dtype, number), wanted.role if wanted else "weight", f"with {fill.value}")
+    return _fill(
+        fill, constant(shape, dtype, _number(fill.value)), wanted.role if wanted else "weight", f"with {fill.value}"
+    )
+
+
+def _number(value: FillValue) -> float:
+    return {"zeros": 0.0, "ones": 1.0}[value] if isinstance(value, str) else float(value)
 
 
 def _fill(fill: Fill, tensor: Tensor, role: Role, detail: str) -> Planned:

@@ -12,7 +12,7 @@ import pytest
 
 from ckptmigrate import dtypes
 from ckptmigrate.compare import Finding, compare_group
-from ckptmigrate.mapping.assign import Assignment, Drop, Fill, Move
+from ckptmigrate.mapping.assignment import Assignment, Drop, Fill, Move
 from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.operations import Operation, parse
 from ckptmigrate.mapping.options import PlanOptions
