@@ -7,6 +7,7 @@ The moments mean the same everywhere. TF1 counts steps by `beta1_power` and `bet
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ckptmigrate.dtypes import FLOAT32
 from ckptmigrate.issues import Issue
@@ -84,13 +85,16 @@ def _from_tf1(case: Case) -> Change:
     guessed = ", ".join(f"{name}={shown(value)}" for name, value in found.items() if name not in case.hyper)
     if guessed:
         issues.append(_note(case, f"{guessed} is read off the beta powers: its powers have their very bits"))
-    texts = {} if step is None else {"iter": f"from the beta powers: {step} completed steps"}
+    is_read = bool(found) and "iter" not in case.given and reading.step is not None
+    texts = {"iter": f"{step} completed steps, by the beta powers"} if is_read else {}
     return Change(step=step, hyper=found, texts=texts, issues=(*issues, _note(case, _EPSILON)))
 
 
 def _reading(case: Case) -> tuple[Reading, list[Issue]]:
     """The step: what the powers tell, else what was set in the state, else (home-made, without powers) `case.step`."""
     reading = read_step(case.state.scalars, case.hyper)
+    if "iter" in case.given and case.state.step is not None:
+        return replace(reading, step=case.state.step), []
     if reading.step is None and case.state.step is not None and not case.given & {"beta_1", "beta_2"}:
         return Reading(case.state.step), []
     if _suffixes(case.state.scalars) or case.step is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ckptmigrate.dtypes import FLOAT32, INT64
+from ckptmigrate.errors import UsageError
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.adam import POWERS
 from ckptmigrate.optimizers.catalog import BY_KIND, LOSS_SCALE
@@ -47,6 +48,9 @@ def to_dialect(
         dialect: One of table.DIALECTS.
         hyper: Hyperparameters from flags, by canonical name; they win over the file's. `iter` sets the step.
         step: Completed steps for optimizers that store none (`global_step`).
+
+    Raises:
+        UsageError: `iter` is no number of steps.
     """
     if dialect == state.dialect:
         return Conversion(replace(state, slots={}))
@@ -57,11 +61,19 @@ def to_dialect(
         return _refused(state, dialect)
     given = dict(hyper or {})
     if "iter" in given:
-        step = int(given.pop("iter"))
-        state = replace(state, step=step)
+        state = replace(state, step=_steps(given.pop("iter")))
     known = {**state.hyper, **given}
-    change = optimizer.change(Case(state, dialect, known, step, frozenset(given)))
-    return _finished(state, dialect, {**change.hyper, **known}, change, optimizer.dialects[dialect])
+    flags = frozenset(hyper or {})
+    step = None if step is None or step < 0 else step
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, as it does in TensorFlow
+        change = optimizer.change(Case(state, dialect, known, step, flags))
+        return _finished(state, dialect, {**change.hyper, **known}, change, optimizer.dialects[dialect])
+
+
+def _steps(number: float) -> int:
+    if not 0 <= number < 2.0**63 or number != int(number):
+        raise UsageError(f"--hyper iter={number:g}: expected a number of steps, a whole number from 0")
+    return int(number)
 
 
 def _finished(

@@ -138,7 +138,8 @@ def _settled(
 
 
 def _orphans(title: str, keys: Sequence[str]) -> Issue:
-    text = f"{len(keys)} keys end like slots of {title or HOME_MADE}, but no variable of their shape owns them: kept as variables."
+    what = f"{len(keys)} keys end like slots of {title or HOME_MADE}"
+    text = f"{what}, but there is no variable of their name and shape: kept as variables."
     return Issue("orphan", "note", keys[0], text, ", ".join(keys[:20]))
 
 

@@ -6,7 +6,6 @@ TF1 keeps the sum of gradients, `a <- mu*a + g; w -= lr*a`; Keras keeps the velo
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ckptmigrate.optimizers.record import Case, Change, Optimizer, Slot, Spellin
 from ckptmigrate.optimizers.scalars import shown
 from ckptmigrate.steps import Arrays, Shape, Step
 
+MAX_RATE = 1e30  # a rate beyond, or below its inverse, leaves float32
 _ITER = {"iter": "iter"}
 _HYPER = {"learning_rate": "learning_rate", "decay": "decay", "momentum": "momentum"}
 
@@ -30,7 +30,8 @@ def last_rate(case: Case) -> float | None:
     rate = case.hyper.get("learning_rate")
     if rate is None or "learning_rate" in case.given:
         return rate
-    return rate / (1.0 + case.hyper.get("decay", 0.0) * max((case.state.step or 0) - 1, 0))
+    divisor = 1.0 + case.hyper.get("decay", 0.0) * max((case.state.step or 0) - 1, 0)
+    return rate / divisor if divisor > 0 else None
 
 
 def _times(factor: float, text: str) -> StepFactory:
@@ -60,7 +61,7 @@ def change_momentum(case: Case) -> Change:
     if to_tf1 == (case.state.dialect == "tf1") or "momentum" not in case.slots:
         return plain
     rate = last_rate(case)
-    if rate is None or not math.isfinite(rate) or rate <= 0:
+    if rate is None or not 1 / MAX_RATE < rate < MAX_RATE:
         return Change(step=plain.step, issues=(_needs_rate(case, rate),))
     factor, text = (-1.0 / rate, f"a = -v / {shown(rate)}") if to_tf1 else (-rate, f"v = -{shown(rate)} * a")
     note = Issue(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.adam import POWERS, read_step
 from ckptmigrate.optimizers.catalog import LOSS_SCALE
 from ckptmigrate.optimizers.scalars import scalar_value
 from ckptmigrate.table import OptimizerState, Stored, Tensor
+
+T = TypeVar("T")
 
 _POWER = re.compile(r"(?:(?P<scope>.*)/)?(?P<name>beta[12]_power)(?:_(?P<number>[0-9]{1,6}))?", re.DOTALL | re.ASCII)
 
@@ -49,12 +51,12 @@ def with_powers(
     """
     given: dict[int, list[PowerPair]] = {}
     adams = [i for i, state in enumerate(states) if state.kind == "adam"]
-    rest = list(pairs)
-    for pair in pairs:
-        fits = [i for i in adams if i not in given and pair.scope and _has_scope(states[i], pair.scope)]
-        if len(fits) == 1 and sum(p.scope == pair.scope for p in pairs) == 1:
-            given[fits[0]] = [pair]
-            rest.remove(pair)
+    by_scope = _grouped((_scope(states[i]), i) for i in adams)
+    for scope, found in _grouped((pair.scope, pair) for pair in pairs).items():
+        if scope and len(found) == len(by_scope.get(scope, ())) == 1:
+            given[by_scope[scope][0]] = found
+    paired = {found[0].scope for found in given.values()}
+    rest = [pair for pair in pairs if pair.scope not in paired]
     free = [i for i in adams if i not in given]
     if len(free) == len(rest) and (len(free) == 1 or _in_one_series([states[i] for i in free])):
         given |= {i: [pair] for i, pair in zip(free, rest, strict=True)}
@@ -64,9 +66,17 @@ def with_powers(
     return [_with(state, given.get(i, ())) for i, state in enumerate(states)]
 
 
-def _has_scope(state: OptimizerState, scope: str) -> bool:
+def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    groups: dict[str, list[T]] = {}
+    for name, member in pairs:
+        groups.setdefault(name, []).append(member)
+    return groups
+
+
+def _scope(state: OptimizerState) -> str:
+    """The scope that stands in front of the variables in the keys of the slots."""
     key, stored = next(iter(state.slots.items()))
-    return stored.key.startswith(f"{scope}/{key.variable}/")
+    return stored.key.rpartition("/")[0][: -len(key.variable) - 1]
 
 
 def _in_one_series(states: Sequence[OptimizerState]) -> bool:

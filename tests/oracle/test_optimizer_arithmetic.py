@@ -1,7 +1,7 @@
 """State that changes dialect trains on as if it hadn't: TensorFlow's own optimizers are the judge.
 
-Five steps in one dialect, the state recognised and converted, five more in both on the same batches. The weights move by
-0.3 and more, so a difference of 4e-6 is rounding.
+Five steps in one dialect, the state recognised and converted, five more in both on the same batches. The weights move
+by 0.1 and more, so a difference of 4e-6 is rounding.
 """
 
 from __future__ import annotations
