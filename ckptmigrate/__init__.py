@@ -16,11 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ckptmigrate.conversion import convert
+    from ckptmigrate.conversion import convert, plan
     from ckptmigrate.errors import CkptMigrateError
     from ckptmigrate.formats import identify
     from ckptmigrate.formats import open_checkpoint as open
-    from ckptmigrate.mapping.plan import make_plan as plan
     from ckptmigrate.mapping.rules import Mapping
     from ckptmigrate.report import Report
     from ckptmigrate.verification import diff, verify

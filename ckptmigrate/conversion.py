@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptmigrate import formats, verification
-from ckptmigrate.chosen import Chosen, MappingOptions, choose
+from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
 from ckptmigrate.errors import UsageError
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.issues import Issue, exit_code
@@ -37,6 +37,16 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "flavor": ("", "tf_keras", "keras3", "paths"),
     "dialect": ("", "tf1", "keras-legacy"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StateOptions:
+    """What is asked of optimizer state and element types; as in `convert`."""
+
+    optimizer: str
+    dialect: str
+    hyper: Mapping[str, float]
+    dtype: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +118,8 @@ def convert(
     place = destination_of(str(destination), target.default_name)
     with ExitStack() as stack:
         opened = stack.enter_context(formats.open_checkpoint(source, from_))
-        chosen = choose(opened, asked, stack.enter_context)
-        options = PlanOptions(
-            target_format=to,
-            dialects=writer.dialects,
-            holds_averages=writer.holds_averages,
-            averages=asked.averages or chosen.averages,
-            optimizer=optimizer,
-            dialect=dialect,
-            hyper=hyper or {},
-            dtype=dtype,
-            blocks=chosen.blocks,
-        )
-        plan = make_plan(opened, chosen.assignment, chosen.template, options)
+        wanted = StateOptions(optimizer, dialect, hyper or {}, dtype)
+        chosen, plan_ = _planned(opened, target, asked, wanted, stack.enter_context)
         flags = {k: v for k, v in {**given, **_plain(asked), "dtype": dtype, "hyper": dict(hyper or {})}.items() if v}
         write = WriteOptions(
             template=chosen.template,
@@ -128,14 +127,63 @@ def convert(
             max_shard_bytes=max_shard_bytes,
             provenance=_provenance(opened, chosen, flags),
             state_file=place.is_folder,
-            on_bytes=_counted(progress, plan),
+            on_bytes=_counted(progress, plan_),
         )
-        job = _Job(opened, plan, target, writer, place, write)
+        job = _Job(opened, plan_, target, writer, place, write)
         refused = _check(job, chosen, allow_loss, force=force)
         if refused is not None or dry_run:
             return refused or _report(job, "planned", plan.rows(), allow_loss)
         report = _run(job, verify, allow_loss, force, progress)
         return replace(report, details={**report.details, "seconds": round(time.monotonic() - started, 3)})
+
+
+def plan(
+    source: Checkpoint,
+    *,
+    to: str,
+    optimizer: str = "keep",
+    dialect: str = "",
+    hyper: Mapping[str, float] | None = None,
+    dtype: str = "",
+    **mapping: Any,
+) -> Plan:
+    """What a conversion would do: a plan whose `result()` is a Checkpoint again.
+
+    Args:
+        source: An open checkpoint, which stays the caller's to close.
+        to, optimizer, dialect, hyper, dtype, mapping: As in `convert`. A template is closed here, so one that keeps files
+            open (safetensors, HDF5) can't fill in values.
+
+    Raises:
+        CkptMigrateError: The mapping or the template can't be read.
+    """
+    asked = MappingOptions(**mapping)
+    _check_choices({"optimizer": optimizer, "dialect": dialect, "averages": asked.averages})
+    target, _ = _writer(to)
+    wanted = StateOptions(optimizer, dialect, hyper or {}, dtype)
+    with ExitStack() as stack:
+        return _planned(source, target, asked, wanted, stack.enter_context)[1]
+
+
+def _planned(
+    source: Checkpoint, target: Format, asked: MappingOptions, wanted: StateOptions, enter: Enter
+) -> tuple[Chosen, Plan]:
+    """The mapping that was asked for, and the plan it gives."""
+    chosen = choose(source, asked, enter)
+    writer = target.writer
+    assert writer is not None
+    options = PlanOptions(
+        target_format=target.name,
+        dialects=writer.dialects,
+        holds_averages=writer.holds_averages,
+        averages=asked.averages or chosen.averages,
+        optimizer=wanted.optimizer,
+        dialect=wanted.dialect,
+        hyper=wanted.hyper,
+        dtype=wanted.dtype,
+        blocks=chosen.blocks,
+    )
+    return chosen, make_plan(source, chosen.assignment, chosen.template, options)
 
 
 def _check_choices(given: Mapping[str, str]) -> None:
