@@ -151,7 +151,7 @@ def plan(
 
     Args:
         source: An open checkpoint, which stays the caller's to close.
-        to, optimizer, dialect, hyper, dtype, mapping: As in `convert`. A template is closed here, so one that keeps files
+        to, optimizer, dialect, hyper, dtype, mapping: As in `convert`. A template is closed here: one that keeps files
             open (safetensors, HDF5) can't fill in values.
 
     Raises:
