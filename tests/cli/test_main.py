@@ -1,0 +1,120 @@
+"""Exit codes, JSON, signals and closed pipes: what scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckptmigrate import table
+from ckptmigrate.cli import options
+from ckptmigrate.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+ADAM = ROOT / "fixtures" / "tf1" / "adam" / "model.ckpt"
+PROGRAM = [sys.executable, "-m", "ckptmigrate.cli.main"]
+ISSUE = {"kind", "severity", "name", "message", "hint", "where"}
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict]:
+    code = main([*words, "--json"])
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return code, json.loads(captured.out)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, ["--version"]),
+        (0, ["--help"]),
+        (0, ["-h"]),
+        (0, []),
+        (0, ["mapping"]),
+        (0, ["formats"]),
+        (2, ["frobnicate"]),
+        (2, ["inspect"]),
+        (2, ["inspect", "x", "--frobnicate"]),
+        (2, ["convert", "a", "b"]),
+        (2, ["convert", "a", "b", "--to", "tf2", "--verify", "resume"]),
+        (2, ["convert", "a", "b", "--to", "tf2", "--report", "report.html"]),
+        (2, ["convert", "a", "b", "--to", "tf2", "--max-shard-size", "huge"]),
+        (2, ["convert", "a", "b", "--to", "tf2", "--hyper", "learning_rate"]),
+        (2, ["verify", "a", "b", "--level", "forward"]),
+        (2, ["diff", "a", "b", "--rtol", "-1"]),
+    ],
+)
+def test_exit_codes(code: int, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == code
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert captured.err.startswith("error: ") == (code != 0)
+    assert bool(captured.out) == (code == 0)
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "verify", "diff"])
+def test_usage_errors_are_the_same_document(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = run_json(capsys, command)
+    assert code == 2
+    assert set(document) >= ({"path", "variables"} if command == "inspect" else {"source", "target", "verdict", "rows"})
+    assert set(document["issues"][0]) == ISSUE
+
+
+def test_a_missing_source_in_each_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    for words in (["inspect", nowhere], ["convert", nowhere, "x", "--to", "tf2"], ["diff", nowhere, nowhere]):
+        code, document = run_json(capsys, *words)
+        assert code == 3
+        assert document["issues"][0]["severity"] == "error"
+        assert document.get("path", nowhere) == nowhere
+
+
+def test_choices_are_those_of_the_library() -> None:
+    assert tuple(d.value for d in options.Dialect) == table.DIALECTS
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stdout:
+        done = subprocess.run([*PROGRAM, "inspect", str(ADAM)], stdout=stdout, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_for_the_output_is_exit_7() -> None:
+    with Path("/dev/full").open("w") as stdout:
+        done = subprocess.run([*PROGRAM, "formats"], stdout=stdout, stderr=subprocess.PIPE, check=False, text=True)
+    assert done.returncode == 7
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda n: str(int(n))
+)
+def test_a_signal_ends_the_run_and_says_so(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    """The source is a pipe that nobody finishes: it can be opened from here once the program waits on it."""
+    fifo = tmp_path / "mapping.yaml"
+    os.mkfifo(fifo)
+    process = subprocess.Popen([*PROGRAM, "mapping", "check", str(fifo)], stderr=subprocess.PIPE, text=True)
+    pipe = waited_on(fifo, process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    os.close(pipe)
+    assert (process.returncode, said) == (code, "interrupted\n")
+
+
+def waited_on(fifo: Path, process: subprocess.Popen[str]) -> int:
+    """The pipe's other end, as soon as the process has opened it."""
+    while process.poll() is None:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            continue
+    raise AssertionError(f"ended early: {process.communicate()}")
