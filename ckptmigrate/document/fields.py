@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 
 from ckptmigrate.errors import DamagedError
 
@@ -56,7 +56,7 @@ class Cursor:
         if kind is float and type(value) is int:
             value = float(value)
         if value is None or type(value) is kind:
-            return cast("T | None", value)
+            return value
         raise self.wrong(_KINDS[kind], value, key)
 
     def child(self, key: str) -> Cursor | None:
