@@ -1,6 +1,8 @@
 """`python -m ckptmigrate`."""
 
+import sys
+
 from ckptmigrate.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

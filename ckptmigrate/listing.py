@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from ckptmigrate.dtypes import STRING, VARIANT
-from ckptmigrate.errors import CkptMigrateError
+from ckptmigrate.errors import CkptMigrateError, UsageError
+from ckptmigrate.mapping.braces import compile_pattern
+from ckptmigrate.mapping.names import Names
 from ckptmigrate.table import Checkpoint, OptimizerState, Stored, Tensor, Variable
 
 SCALAR_BYTES = 64  # what may be read without being asked for: counters and hyperparameters, no weights
@@ -149,6 +151,22 @@ def spread(shapes: Iterable[tuple[int, ...]]) -> str:
     """
     extents = [sorted(set(extent)) for extent in zip(*shapes, strict=True)]
     return "[" + ",".join(str(e[0]) if len(e) == 1 else f"{e[0]}..{e[-1]}" for e in extents) + "]"
+
+
+def fitting(checkpoint: Checkpoint, text: str) -> frozenset[str]:
+    """The names of the variables that a pattern of the mapping language fits, by any of their names.
+
+    Raises:
+        UsageError: It is no pattern.
+    """
+    names = Names(checkpoint)
+    try:
+        pattern = compile_pattern(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text} is no pattern: {error}", hint="'block_{n:int}/{leaf}', '{scope:path}/kernel'"
+        ) from error
+    return frozenset(variable.name for variable in names.fitting(pattern))
 
 
 def value(tensor: Tensor) -> Any:

@@ -21,9 +21,9 @@ LAYERS = {
     "mapping": 2.5,
     "formats": 3,
     "listing": 4,
-    "compare": 5, "verify": 5, "framework": 5, "staging": 5, "provenance": 5,
-    "convert": 6, "": 6,
-    "cli": 7,
+    "chosen": 5, "compare": 5, "framework": 5, "provenance": 5, "staging": 5, "verification": 5,
+    "conversion": 6, "": 6,
+    "cli": 7, "__main__": 7,
 }  # fmt: skip
 
 # Rooms of one layer that may not know each other.

@@ -41,19 +41,16 @@ def inspect(
 
     def command() -> Answer:
         from ckptmigrate.formats import open_checkpoint
-        from ckptmigrate.listing import inspect_json
+        from ckptmigrate.listing import fitting, inspect_json
 
         with open_checkpoint(Path(source), from_) as checkpoint:
-            document = inspect_json(checkpoint, keep=_kept(checkpoint, pattern), stats=stats)
+            kept = fitting(checkpoint, pattern) if pattern else checkpoint.variables
+            document = inspect_json(checkpoint, keep=lambda variable: variable.name in kept, stats=stats)
             lines = list(_lines(checkpoint, document, everything or stats)) if not as_json else []
             failed = any(issue.severity == "error" for issue in checkpoint.issues)
         return Answer(lambda: document, lambda: lines, int(failed))
 
     raise typer.Exit(give(command, as_json, {**BLANKS["inspect"], "path": source}))
-
-
-def _kept(checkpoint: Checkpoint, pattern: str) -> Any:
-    raise NotImplementedError
 
 
 def _lines(checkpoint: Checkpoint, document: Mapping[str, Any], everything: bool) -> Iterator[str]:
@@ -62,6 +59,8 @@ def _lines(checkpoint: Checkpoint, document: Mapping[str, Any], everything: bool
         yield f"used {visible(used)}"
     yield ""
     yield from columns(_facts(checkpoint), indent="")
+    if not document["variables"] and checkpoint.variables:
+        yield "no variable has such a name"
     if document["variables"]:
         yield ""
         yield "variables"

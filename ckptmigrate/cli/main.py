@@ -87,7 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     try:
-        code = app(args=[*words, "--help"] if words in ([], ["mapping"]) else words, prog_name="ckptmigrate", standalone_mode=False)
+        code = app(
+            args=[*words, "--help"] if words in ([], ["mapping"]) else words,
+            prog_name="ckptmigrate",
+            standalone_mode=False,
+        )
     except _ParserError as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "ckptmigrate"

@@ -54,7 +54,9 @@ def _summary(report: Report) -> str:
         ]
     else:
         parts = []
-    parts += [f"{counts[o]:,} {'differ' if o == 'differs' else o}" for o in (*FAILED, "filled", "dropped") if counts.get(o)]
+    parts += [
+        f"{counts[o]:,} {'differ' if o == 'differs' else o}" for o in (*FAILED, "filled", "dropped") if counts.get(o)
+    ]
     severities = Counter[str](i.severity for i in report.issues)
     parts += [count(severities[s], s) for s in ("error", "loss") if severities[s]]
     return ", ".join(parts) or "nothing to compare"

@@ -17,7 +17,7 @@ from ckptmigrate.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAM = ROOT / "fixtures" / "tf1" / "adam" / "model.ckpt"
-PROGRAM = [sys.executable, "-m", "ckptmigrate.cli.main"]
+PROGRAM = [sys.executable, "-m", "ckptmigrate"]
 ISSUE = {"kind", "severity", "name", "message", "hint", "where"}
 
 
