@@ -102,7 +102,7 @@ def _variable_rows(variables: Sequence[Mapping[str, Any]], everything: bool) -> 
             yield (_shape(v), v["dtype"], v["role"], *(_stats(v) if stats else ()), visible(v["name"]) + _value(v))
         return
     by_name = {v["name"]: v for v in variables}
-    kinds = [(v["dtype"], v["role"], v["shape"] and len(v["shape"])) for v in variables]
+    kinds = [(v["dtype"], v["role"], len(v["shape"] or ())) for v in variables]
     for run in collapse([v["name"] for v in variables], kinds):
         some = [by_name[name] for name in run.names]
         first = some[0]
