@@ -6,7 +6,7 @@ Layout: leveldb doc/table_format.md; TensorFlow's copy is tsl/lib/io (block.cc, 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,15 +50,14 @@ def write_handle(handle: Handle) -> bytes:
     return varint(handle.offset) + varint(handle.size)
 
 
-def open_block(stored: bytes, where: str) -> bytes:
-    """The contents of a block as stored with its trailer: checksum verified, decompressed.
+def open_block(body: bytes, trailer: bytes, where: str) -> bytes:
+    """The contents of a block as stored: checksum verified, decompressed.
 
     Raises:
         DamagedError: Wrong checksum, unknown compression, or a compressed length that can't be true.
     """
-    body, kind = stored[:-TRAILER], stored[-TRAILER]
-    expected = _UINT32.unpack_from(stored, len(stored) - 4)[0]
-    found = mask(crc32c(memoryview(stored)[:-4]))
+    kind, expected = trailer[0], _UINT32.unpack_from(trailer, 1)[0]
+    found = mask(crc32c(trailer[:1], crc32c(body)))
     if found != expected:
         raise DamagedError(f"block checksum is {found:#010x}, the file says {expected:#010x}", where=where)
     if kind == NO_COMPRESSION:
@@ -83,16 +82,15 @@ def _decompress(body: bytes, where: str) -> bytes:
         raise DamagedError(f"snappy data is damaged: {error}", where=where) from error
 
 
-def read_entries(block: bytes, budget: KeyBudget) -> list[tuple[bytes, bytes]]:
-    """The (key, value) pairs of a block's contents, checked to ascend.
+def scan_entries(block: bytes, budget: KeyBudget) -> Iterator[tuple[bytes, int, int]]:
+    """The entries of a block's contents as (key, start of the value, its end), checked to ascend.
 
     Raises:
         MalformedError: Anything that isn't a block, with the offset in it.
     """
     end = _entries_end(block)
-    found: list[tuple[bytes, bytes]] = []
     key = b""
-    at = spent = 0
+    at = 0
     while at < end:
         start = at
         shared, unshared, size = block[at], block[at + 1], block[at + 2]  # restarts follow: never past the block
@@ -107,15 +105,13 @@ def read_entries(block: bytes, budget: KeyBudget) -> list[tuple[bytes, bytes]]:
             raise MalformedError(f"an entry of {unshared} + {size} bytes runs past the block's entries", start)
         if shared > len(key):
             raise MalformedError(f"a key shares {shared} bytes with one of {len(key)}", start)
-        spent += shared + unshared
-        if spent > budget.left:
+        budget.left -= shared + unshared
+        if budget.left < 0:
             raise MalformedError("the keys expand to far more than the file's size", start)
         previous, key = key, key[:shared] + block[middle - unshared : middle]
-        if key <= previous and found:
+        if key <= previous and start:
             raise MalformedError(f"key {key[:80]!r} does not sort behind {previous[:80]!r}", start)
-        found.append((key, block[middle:at]))
-    budget.left -= spent
-    return found
+        yield key, middle, at
 
 
 def _entries_end(block: bytes) -> int:

@@ -84,31 +84,19 @@ def decode_entry(data: bytes) -> BundleEntry:
     Raises:
         MalformedError: It doesn't parse, or its type, shape or place can't be.
     """
-    dtype = shard = offset = size = crc = 0
-    shape: tuple[int, ...] = ()
-    slices: list[Region] = []
-    for tag, value in fields(data):
-        if tag == 0x08:
-            dtype = value
-        elif tag == 0x12:
-            shape = decode_shape(value)
-        elif tag == 0x18:
-            shard = value
-        elif tag == 0x20:
-            offset = value
-        elif tag == 0x28:
-            size = value
-        elif tag == 0x35:
-            crc = value
-        elif tag == 0x3A:
-            slices.append(decode_region(value))
+    found = fields(data)
+    last = dict(found)  # of a repeated field only the last; `slices` is the one that may repeat
+    dtype = last.get(0x08, 0)
     if dtype > REF_OFFSET:
         dtype -= REF_OFFSET
     if dtype not in BY_TF:
         raise MalformedError(f"unknown element type {signed(dtype)}", 0)
+    offset, size = last.get(0x20, 0), last.get(0x28, 0)
     if offset > _INT64_MAX or size > _INT64_MAX:
         raise MalformedError(f"offset {signed(offset)} or size {signed(size)} is negative", 0)
-    return BundleEntry(dtype, shape, shard, offset, size, crc, tuple(slices))
+    slices = tuple([decode_region(value) for tag, value in found if tag == 0x3A]) if 0x3A in last else ()
+    shape = decode_shape(last.get(0x12, b""))
+    return BundleEntry(dtype, shape, last.get(0x18, 0), offset, size, last.get(0x35, 0), slices)
 
 
 def encode_entry(entry: BundleEntry) -> bytes:

@@ -17,8 +17,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 _MAX_VARINT = 10  # bytes of a 64-bit varint; a longer run of continuation bits is damage
 _UINT64 = 0xFFFFFFFFFFFFFFFF
-_FIXED32 = struct.Struct("<I")
-_FIXED64 = struct.Struct("<Q")
+_FIXED = {FIXED32: struct.Struct("<I"), FIXED64: struct.Struct("<Q")}
 
 
 class MalformedError(ValueError):
@@ -40,14 +39,17 @@ def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
         MalformedError: It is cut off or longer than ten bytes.
     """
     value = shift = 0
-    for byte in data[at : at + _MAX_VARINT]:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value & _UINT64, at + shift // 7
-    if at + _MAX_VARINT <= len(data):
-        raise MalformedError("a varint is longer than 10 bytes", at)
-    raise MalformedError("a varint is cut off", at)
+    end = at + _MAX_VARINT
+    try:
+        for i in range(at, end):
+            byte = data[i]
+            if byte < 0x80:
+                return (value | byte << shift) & _UINT64, i + 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+    except IndexError:
+        raise MalformedError("a varint is cut off", at) from None
+    raise MalformedError("a varint is longer than 10 bytes", at)
 
 
 def fields(data: bytes | memoryview) -> list[tuple[int, Any]]:
@@ -69,30 +71,36 @@ def fields(data: bytes | memoryview) -> list[tuple[int, Any]]:
         if tag >= 0x80:
             tag, at = read_varint(data, start)
         kind = tag & 7
-        if kind in (VARINT, BYTES):
-            if at < end and data[at] < 0x80:
-                value = data[at]
-                at += 1
-            else:
-                value, at = read_varint(data, at)
-            if kind == VARINT:
-                found.append((tag, value))
-                continue
-            if value > end - at:
-                raise MalformedError(f"a field of {value} bytes runs past the end, {end - at} are left", start)
-            found.append((tag, data[at : at + value]))
-            at += value
-        elif kind == FIXED32 and at + 4 <= end:
-            found.append((tag, _FIXED32.unpack_from(data, at)[0]))
-            at += 4
-        elif kind == FIXED64 and at + 8 <= end:
-            found.append((tag, _FIXED64.unpack_from(data, at)[0]))
-            at += 8
-        elif kind in (FIXED32, FIXED64):
-            raise MalformedError("a fixed-width field is cut off", start)
+        if kind & 1:
+            value, at = _fixed(data, at, kind, start)
+            found.append((tag, value))
+            continue
+        value = data[at] if at < end else 0x80
+        if value < 0x80:
+            at += 1
         else:
+            value, at = read_varint(data, at)
+        if not kind:
+            found.append((tag, value))
+            continue
+        if kind != BYTES:
             raise MalformedError(f"unknown wire type {kind}", start)
+        behind = at + value
+        if behind > end:
+            raise MalformedError(f"a field of {value} bytes runs past the end, {end - at} are left", start)
+        found.append((tag, data[at:behind]))
+        at = behind
     return found
+
+
+def _fixed(data: bytes | memoryview, at: int, kind: int, start: int) -> tuple[int, int]:
+    """A fixed-width number at `at`, and the offset behind it."""
+    layout = _FIXED.get(kind)
+    if layout is None:
+        raise MalformedError(f"unknown wire type {kind}", start)
+    if at + layout.size > len(data):
+        raise MalformedError("a fixed-width field is cut off", start)
+    return layout.unpack_from(data, at)[0], at + layout.size
 
 
 def packed_varints(data: bytes | memoryview) -> np.ndarray[Any, Any]:
@@ -157,7 +165,7 @@ def integer(number: int, value: int) -> bytes:
 
 def fixed32(number: int, value: int) -> bytes:
     """A fixed32 field; nothing for 0."""
-    return varint(number << 3 | FIXED32) + _FIXED32.pack(value) if value else b""
+    return varint(number << 3 | FIXED32) + _FIXED[FIXED32].pack(value) if value else b""
 
 
 def delimited(number: int, value: bytes) -> bytes:

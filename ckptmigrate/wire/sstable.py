@@ -7,7 +7,9 @@ first, then named blocks, the metaindex, the index, and a footer of 48 bytes tha
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,8 +22,8 @@ from ckptmigrate.wire.blocks import (
     KeyBudget,
     common_prefix,
     open_block,
-    read_entries,
     read_handle,
+    scan_entries,
     seal,
     write_handle,
 )
@@ -74,14 +76,14 @@ class Table:
 
     def find(self, key: bytes) -> bytes | None:
         """The value of one key, reading the one block that can hold it; None when it isn't there."""
-        from bisect import bisect_left
-
         at = bisect_left(self.blocks, key, key=lambda block: block[0])
         if at == len(self.blocks):
             return None
-        with _opened(self.path) as file:
-            entries = _entries(file, self.blocks[at][1], self.path, KeyBudget(self.key_budget))
-        return next((value for known, value in entries if known == key), None)
+        handle = self.blocks[at][1]
+        with _opened(self.path) as file, _placed(self.path, handle):
+            contents = _contents(file, handle, self.path)
+            entries = scan_entries(contents, KeyBudget(self.key_budget))
+            return next((contents[start:end] for known, start, end in entries if known == key), None)
 
     def block(self, name: bytes) -> bytes | None:
         """The contents of a named block; None when the metaindex has no such name."""
@@ -167,16 +169,27 @@ def _handle(value: bytes, path: Path) -> Handle:
 
 def _contents(file: BinaryIO, handle: Handle, path: Path) -> bytes:
     where = f"{path}, block at {handle.offset}"
-    file.seek(handle.offset)
-    stored = file.read(handle.size + TRAILER)
-    if len(stored) < handle.size + TRAILER:
-        raise DamagedError(f"{len(stored)} bytes of {handle.size + TRAILER} could be read", where=where)
-    return open_block(stored, where)
+    try:
+        file.seek(handle.offset)
+        body, trailer = file.read(handle.size), file.read(TRAILER)
+    except (OSError, MemoryError) as error:
+        raise SourceError(f"{handle.size} bytes can't be read: {error}", where=where) from error
+    if len(trailer) < TRAILER:
+        raise DamagedError(f"{len(body)} bytes of {handle.size} and a trailer could be read", where=where)
+    return open_block(body, trailer, where)
 
 
 def _entries(file: BinaryIO, handle: Handle, path: Path, budget: KeyBudget) -> list[tuple[bytes, bytes]]:
+    with _placed(path, handle):
+        contents = _contents(file, handle, path)
+        return [(key, contents[start:end]) for key, start, end in scan_entries(contents, budget)]
+
+
+@contextmanager
+def _placed(path: Path, handle: Handle) -> Iterator[None]:
+    """Says which block is malformed."""
     try:
-        return read_entries(_contents(file, handle, path), budget)
+        yield
     except MalformedError as error:
         raise error.damaged(f"{path}, block at {handle.offset}") from error
 

@@ -55,6 +55,17 @@ class V1Tensor:
     parts: tuple[tuple[Table, Region], ...]
 
 
+def is_v1(path: Path) -> bool:
+    """Whether a table is a V1 checkpoint: what stands under its empty key starts as a list of tensors does.
+
+    Raises:
+        SourceError: The file can't be opened.
+        DamagedError: Its index or its first block is damaged.
+    """
+    value = read_table(path).find(b"")
+    return value is not None and value[:1] == b"\x0a"  # the header of a bundle starts with 08, or is empty
+
+
 def read_v1(paths: Sequence[Path]) -> Mapping[str, V1Tensor]:
     """Opens a V1 checkpoint: one table, or one per shard. Reads the list of tensors only.
 
@@ -184,8 +195,11 @@ def _values(found: list[tuple[int, Any]], dtype: DType) -> np.ndarray[Any, Any]:
         flat[:] = strings
         return flat
     if fixed:
-        parts = [_fixed(value, fixed, kind) for kind, value in chunks]
-        return np.concatenate([np.empty(0, fixed), *parts]).view(dtype.numpy)
+        parts = [_fixed(value, fixed, kind) for kind, value in chunks] or [np.empty(0, fixed)]
+        flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if flat.nbytes % dtype.nbytes:
+            raise MalformedError(f"{len(flat)} numbers are no whole complex ones", 0)
+        return flat.view(dtype.numpy)
     numbers = [packed_varints(value) if kind == 2 else np.array([value], np.uint64) for kind, value in chunks]
     flat = np.concatenate([np.empty(0, np.uint64), *numbers])
     if dtype.name == "float16":  # the bit pattern
