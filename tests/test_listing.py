@@ -1,4 +1,4 @@
-"""Runs of names, shapes and statistics: exact on examples, and true of any names."""
+"""The document of `inspect` and the statistics of values."""
 
 from __future__ import annotations
 
@@ -8,55 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ckptmigrate import dtypes
 from ckptmigrate.errors import DamagedError
 from ckptmigrate.issues import Issue
-from ckptmigrate.listing import collapse, inspect_json, ranges, spread, statistics, value
+from ckptmigrate.listing import inspect_json, statistics, value
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Tensor, Variable
-
-
-@pytest.mark.parametrize(
-    ("names", "lines"),
-    [
-        ([f"block_{n}_expand/kernel" for n in range(17)], ["block_{0..16}_expand/kernel"]),
-        (["a", "b"], ["a", "b"]),
-        (["l_1/w", "other", "l_0/w"], ["l_{0,1}/w", "other"]),
-        ([f"l_{i}/h_{j}" for i in range(3) for j in range(2)], ["l_{0..2}/h_{0,1}"]),
-        ([f"u_{i}/w -> b_{i - 1}/k" for i in range(1, 4)], ["u_{1..3}/w -> b_{0..2}/k"]),
-        (["l_007/w", "l_008/w"], ["l_007/w", "l_008/w"]),
-        (["l_0/w", "l_1/w", "l_3/w"], ["l_{0,1,3}/w"]),
-        (["x_1_1", "x_1_2", "x_2_1"], ["x_{1,2}_1", "x_1_2"]),
-        (["same_1", "same_1", "same_2"], ["same_1", "same_1", "same_2"]),
-    ],
-)
-def test_runs(names: list[str], lines: list[str]) -> None:
-    assert [run.text for run in collapse(names)] == lines
-
-
-def test_names_of_different_kinds_never_share_a_run() -> None:
-    assert [r.text for r in collapse(["a_0", "a_1", "a_2"], ["f", "i", "f"])] == ["a_{0,2}", "a_1"]
-
-
-@settings(derandomize=True, deadline=None)
-@given(st.lists(st.from_regex(r"[ab/_.]{0,2}(0|[1-9][0-9]{0,1})?[ab/_]{1,2}[0-9]{0,2}", fullmatch=True)))
-def test_runs_stand_for_every_name_once(names: list[str]) -> None:
-    runs = collapse(names)
-    assert sorted(name for run in runs for name in run.names) == sorted(names)
-    assert all(run.text == run.names[0] for run in runs if len(run.names) == 1)
-
-
-def test_runs_of_two_thousand_names_are_quick_and_few() -> None:
-    leaves = ("attention/query/kernel", "attention/query/bias", "output/dense/kernel", "output/dense/bias")
-    names = [f"bert/encoder/layer_{n}/{leaf}" for n in range(500) for leaf in leaves]
-    assert [len(run.names) for run in collapse(names)] == [500] * 4
-
-
-def test_ranges_and_shapes() -> None:
-    assert ranges([0, 2, 4, 6, 8, 10]) == "{0,2,...,10}"
-    assert spread([(3, 4), (5, 4)]) == "[3..5,4]"
 
 
 @pytest.mark.parametrize(

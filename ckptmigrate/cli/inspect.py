@@ -64,7 +64,7 @@ def _lines(checkpoint: Checkpoint, document: Mapping[str, Any], everything: bool
     if document["variables"]:
         yield ""
         yield "variables"
-        yield from columns(_variable_rows(document["variables"], everything), right=())
+        yield from columns(_variable_rows(document["variables"], everything))
     for state in document["optimizers"]:
         yield ""
         yield from _optimizer_lines(state, everything)
@@ -93,21 +93,33 @@ def _size(file: Path) -> str:
 
 
 def _variable_rows(variables: Sequence[Mapping[str, Any]], everything: bool) -> Iterator[tuple[str, ...]]:
-    from ckptmigrate.listing import collapse, spread
+    from ckptmigrate.runs import Run, collapse, fold, spread
 
     stats = "stats" in variables[0]
-    yield ("shape", "dtype", "role", *(STATS if stats else ()), "name")
+    yield ("shape", "dtype", *(STATS if stats else ()), "name")
     if everything:
         for v in variables:
-            yield (_shape(v), v["dtype"], v["role"], *(_stats(v) if stats else ()), visible(v["name"]) + _value(v))
+            yield (_shape(v), v["dtype"], *(_stats(v) if stats else ()), v["name"] + _value(v) + _told_role(v))
         return
     by_name = {v["name"]: v for v in variables}
-    kinds = [(v["dtype"], v["role"], len(v["shape"] or ())) for v in variables]
-    for run in collapse([v["name"] for v in variables], kinds):
+    runs = collapse(
+        [v["name"] for v in variables], [(v["dtype"], _told_role(v), len(v["shape"] or ())) for v in variables]
+    )
+
+    def cells(run: Run) -> tuple[str, str]:
         some = [by_name[name] for name in run.names]
-        first = some[0]
-        shape = _shape(first) if first["shape"] is None else spread(tuple(v["shape"]) for v in some)
-        yield shape, first["dtype"], first["role"], run.text + (f"  x{len(some)}" if len(some) > 1 else _value(first))
+        return spread(tuple(v["shape"]) for v in some) if some[0]["shape"] is not None else "open", some[0]["dtype"]
+
+    for run in fold(runs, [(cells(run), _told_role(by_name[run.names[0]])) for run in runs]):
+        first = by_name[run.names[0]]
+        times = f"  x{len(run.names)}" if len(run.names) > 1 else _value(first)
+        yield (*cells(run), run.text + times + _told_role(first))
+
+
+def _told_role(item: Mapping[str, Any]) -> str:
+    """The role where the name doesn't tell it; those of weights and statistics are counted above the list."""
+    role = str(item["role"])
+    return "" if role in ("weight", "bn_mean", "bn_variance") else f"  ({role})"
 
 
 STATS = ("min", "max", "mean", "std", "zeros", "nan", "inf")

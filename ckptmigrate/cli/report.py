@@ -111,18 +111,23 @@ def _section(title: str, rows: Sequence[Row], cut: bool = False) -> Iterator[str
 
 def runs(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Rows whose steps agree and whose names differ only in numbers, together."""
-    from ckptmigrate.listing import collapse
+    from ckptmigrate.runs import collapse, fold
 
     by_text: dict[str, list[Row]] = {}
     for row in rows:
         by_text.setdefault(_way(row), []).append(row)
-    unique = [(text, some[0]) for text, some in by_text.items() if len(some) == 1]
     order = {text: n for n, text in enumerate(by_text)}
-    single = collapse([text for text, _ in unique], [(row.steps, bool(row.detail)) for _, row in unique])
-    found = [(order[run.names[0]], run.text, [by_text[n][0] for n in run.names]) for run in single]
+    single = [text for text, some in by_text.items() if len(some) == 1]
+    collapsed = collapse(single, [_how(by_text[text][0]) for text in single])
+    folded = fold(collapsed, [_how(by_text[run.names[0]][0]) for run in collapsed])
+    found = [(order[run.names[0]], run.text, [by_text[n][0] for n in run.names]) for run in folded]
     found += [(order[text], text, some) for text, some in by_text.items() if len(some) > 1]
     for _, text, some in sorted(found, key=lambda item: item[0]):
         yield text, some
+
+
+def _how(row: Row) -> tuple[object, ...]:
+    return row.steps, bool(row.detail)
 
 
 def _way(row: Row) -> str:
