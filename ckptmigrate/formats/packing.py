@@ -9,6 +9,7 @@ last one ends.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,9 @@ from ckptmigrate.table import LOSSY_ROLES, Checkpoint, Entry, OptimizerState, St
 UINT8 = BY_NAME["uint8"]
 OFFSETS = ".offsets"
 MAX_BLOB_BYTES = 50_000_000  # of configuration and assets together: the document stays in bounds
+
+_MAX_NAME_BYTES = 60_000  # zip archives end at 65,535; longer names are cut and told apart by their digest
+_KEPT_NAME_BYTES = 200
 
 Holds = Callable[[DType], bool]
 
@@ -129,7 +133,10 @@ def _wanted(row: Entry) -> str:
     own = "/".join(part for part in (row.optimizer, row.slot, row.name) if part)
     name = row.key.removesuffix(VALUE_SUFFIX) or own or "_"
     # containers want UTF-8, and zip archives end a name at NUL; keys may be any bytes
-    return name.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+    encoded = name.replace("\0", "\\x00").encode("utf-8", "backslashreplace")
+    if len(encoded) > _MAX_NAME_BYTES:
+        encoded = encoded[:_KEPT_NAME_BYTES] + b"~" + hashlib.sha256(encoded).hexdigest().encode()
+    return encoded.decode("utf-8", "ignore")
 
 
 def _free(wanted: str, taken: set[str], has_offsets: bool) -> str:
