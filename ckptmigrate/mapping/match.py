@@ -157,7 +157,7 @@ def overrides(taken: Iterable[tuple[str, Taken]]) -> list[Issue]:
     """A note for each pair of rules of which one overrides the other, with the number of variables."""
     counts: dict[tuple[Rule, Rule], list[str]] = defaultdict(list)
     for name, outcome in taken:
-        for rule in {match.rule for match in outcome.lost}:
+        for rule in dict.fromkeys(match.rule for match in outcome.lost):
             if outcome.winner:
                 counts[outcome.winner.rule, rule].append(name)
     return [

@@ -120,7 +120,7 @@ def parse_yaml(text: str, file: str) -> Map:
         top = builder.build(events)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        line = mark.line + 1 if mark else 1
+        line = mark.line + 1 if mark else text.count("\n", 0, getattr(error, "position", 0)) + 1
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it can't be parsed"
         lines = text.splitlines()[max(0, line - 2) : line]
         raise MappingError(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ckptmigrate.dtypes import BY_NAME
+from ckptmigrate.mapping.rules import Mapping
 from ckptmigrate.table import Checkpoint, Tensor, Variable
 
 MANIFESTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "od_manifests"
@@ -50,9 +51,7 @@ def manifest(model, side):
             continue
         path = entry["key"].removesuffix(SUFFIX)
         if entry["key"] != path and "/.OPTIMIZER_SLOT/" not in path and not path.startswith("optimizer/"):
-            found.append(
-                variable(path, entry["shape"], role(path), full_name=name, layer_path=layer_path(path, name))
-            )
+            found.append(variable(path, entry["shape"], role(path), full_name=name, layer_path=layer_path(path, name)))
     return checkpoint(found, side)
 
 
@@ -61,3 +60,31 @@ def manifests():
     if not MANIFESTS.is_dir():
         pytest.skip("the proven pairs of the Object Detection API are not at hand")
     return MANIFESTS
+
+
+@pytest.fixture(name="checkpoint", scope="session")
+def _checkpoint():
+    return checkpoint
+
+
+@pytest.fixture(name="variable", scope="session")
+def _variable():
+    return variable
+
+
+@pytest.fixture(name="manifest", scope="session")
+def _manifest(manifests):
+    return manifest
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Assigns with a mapping given as text: run(text, source, template, ...) -> Assignment."""
+
+    def run(text, source, template=None, **options):
+        path = tmp_path / "m.yaml"
+        path.write_text(f"ckptmigrate: 1\n{text}\n")
+        given = [c if c is None or isinstance(c, Checkpoint) else checkpoint(c) for c in (source, template)]
+        return Mapping.load(path).assign(*given, **options)
+
+    return run

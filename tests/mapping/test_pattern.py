@@ -79,12 +79,12 @@ TWO_WAYS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "name", "expected"), FITS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("text", "name", "expected"), FITS, ids=str)
 def test_fits(text, name, expected):
     assert values(compile_pattern(text, scope()), name) == expected
 
 
-@pytest.mark.parametrize(("text", "name"), TWO_WAYS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("text", "name"), TWO_WAYS, ids=str)
 def test_two_ways(text, name):
     assert len(compile_pattern(text, scope()).bindings(name)) == (1 if "nest" in text else 2)
 
@@ -141,7 +141,7 @@ def test_rank_counts_the_numbers_there_are():
     assert right.render({"stem": 2}, positions) == "conv_30/k"
     assert right.bindings("conv_9/k", positions) == [{"stem": 1}]
     assert right.bindings("conv_8/k", positions) == []
-    with pytest.raises(ValueError, match="number 2 .* of the 2"):
+    with pytest.raises(ValueError, match=r"number 2 .* of the 2"):
         right.render({"stem": 2}, lambda pattern, index: [7, 9])
     assert left.bindings("c2/w", positions) == [{"stem": 1}]
 
