@@ -82,15 +82,34 @@ def _decompress(body: bytes, where: str) -> bytes:
         raise DamagedError(f"snappy data is damaged: {error}", where=where) from error
 
 
-def scan_entries(block: bytes, budget: KeyBudget) -> Iterator[tuple[bytes, int, int]]:
-    """The entries of a block's contents as (key, start of the value, its end), checked to ascend.
+def find_entry(block: bytes, key: bytes, budget: KeyBudget) -> bytes | None:
+    """The value of one key in a block's contents, found through the restarts; None when it isn't there.
+
+    Raises:
+        MalformedError: As `scan_entries`.
+    """
+    end = _entries_end(block)
+    low, high = 0, (len(block) - 4 - end) // 4  # the restart at `low` is not behind the key, that at `high` is
+    while high - low > 1:
+        middle = (low + high) // 2
+        (at,) = _UINT32.unpack_from(block, end + 4 * middle)
+        known = next(scan_entries(block, KeyBudget(len(block)), at), None)
+        low, high = (middle, high) if known is not None and known[0] <= key else (low, middle)
+    (at,) = _UINT32.unpack_from(block, end + 4 * low)
+    for name, start, behind in scan_entries(block, budget, at):
+        if name >= key:
+            return block[start:behind] if name == key else None
+    return None
+
+
+def scan_entries(block: bytes, budget: KeyBudget, at: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """The entries of a block's contents as (key, start of the value, its end), checked to ascend; from a restart on.
 
     Raises:
         MalformedError: Anything that isn't a block, with the offset in it.
     """
     end = _entries_end(block)
-    key = b""
-    at = 0
+    key, first = b"", at
     while at < end:
         start = at
         shared, unshared, size = block[at], block[at + 1], block[at + 2]  # restarts follow: never past the block
@@ -109,7 +128,7 @@ def scan_entries(block: bytes, budget: KeyBudget) -> Iterator[tuple[bytes, int, 
         if budget.left < 0:
             raise MalformedError("the keys expand to far more than the file's size", start)
         previous, key = key, key[:shared] + block[middle - unshared : middle]
-        if key <= previous and start:
+        if key <= previous and start != first:
             raise MalformedError(f"key {key[:80]!r} does not sort behind {previous[:80]!r}", start)
         yield key, middle, at
 

@@ -6,6 +6,7 @@ tensorflow/core/util/saved_tensor_slice_util.cc, `EncodeTensorNameSlice`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,9 @@ Region = tuple[tuple[int, int], ...]
 
 _ESCAPES = {b"\0": b"\0\xff", b"\xff": b"\xff\0"}
 _END = b"\0\x01"
+
+# Parts lie along one axis, or on a grid of as many cells. Only hostile ones draw finer grids than this.
+_MAX_CELLS = 1 << 24
 
 
 def slice_key(name: bytes, region: Region) -> bytes:
@@ -67,7 +71,7 @@ def index_of(region: Region) -> tuple[slice, ...]:
 def coverage_fault(regions: Sequence[Region], shape: Sequence[int]) -> str:
     """How concrete regions fail to cover each element once: "" when they don't, else what is wrong.
 
-    Works on the grid that the regions' own edges draw, which is never finer than the elements.
+    Works on the grid that the regions' own edges draw.
 
     >>> coverage_fault([((0, 2), (0, 3)), ((2, 2), (0, 3))], (4, 3))
     ''
@@ -76,14 +80,17 @@ def coverage_fault(regions: Sequence[Region], shape: Sequence[int]) -> str:
     """
     ends = [[0, dim] + [at for r in regions for at in (r[i][0], sum(r[i]))] for i, dim in enumerate(shape)]
     edges: list[np.ndarray[Any, Any]] = [np.unique(np.array(axis, np.int64)) for axis in ends]
+    cells = math.prod(len(axis) - 1 for axis in edges)
+    if cells > _MAX_CELLS:
+        return f"the {len(regions)} parts cut it into {cells} pieces"
     taken = np.zeros([len(axis) - 1 for axis in edges], bool)
     for number, region in enumerate(regions):
-        cells = tuple(
+        piece = tuple(
             slice(*np.searchsorted(axis, (start, start + length)))
             for axis, (start, length) in zip(edges, region, strict=True)
         )
-        if taken[cells].any():
+        if taken[piece].any():
             return f"part {number} overlaps another"
-        taken[cells] = True
+        taken[piece] = True
     missing = int(taken.size - taken.sum())
     return f"the {len(regions)} parts leave a gap" if missing else ""

@@ -21,6 +21,7 @@ from ckptmigrate.wire.blocks import (
     Handle,
     KeyBudget,
     common_prefix,
+    find_entry,
     open_block,
     read_handle,
     scan_entries,
@@ -81,9 +82,7 @@ class Table:
             return None
         handle = self.blocks[at][1]
         with _opened(self.path) as file, _placed(self.path, handle):
-            contents = _contents(file, handle, self.path)
-            entries = scan_entries(contents, KeyBudget(self.key_budget))
-            return next((contents[start:end] for known, start, end in entries if known == key), None)
+            return find_entry(_contents(file, handle, self.path), key, KeyBudget(self.key_budget))
 
     def block(self, name: bytes) -> bytes | None:
         """The contents of a named block; None when the metaindex has no such name."""

@@ -110,15 +110,13 @@ def read_v1_tensor(tensor: V1Tensor) -> np.ndarray[Any, Any]:
         if region is None:
             raise DamagedError(f"part {given} is not inside shape {tensor.shape}", where=where)
         regions.append(region)
-    if sum(math.prod(length for _, length in region) for region in regions) != math.prod(tensor.shape):
-        raise DamagedError(f"the {len(regions)} parts don't cover shape {tensor.shape} once", where=where)
+    fault = coverage_fault(regions, tensor.shape)
+    if fault:
+        raise DamagedError(f"shape {tensor.shape}, {fault}", where=where)
     # The parts are read before memory is taken for the whole: each is bounded by the bytes that hold it.
     values = [_part(tensor, table, given, region) for (table, given), region in zip(tensor.parts, regions, strict=True)]
     if len(values) == 1:
         return values[0]
-    fault = coverage_fault(regions, tensor.shape)
-    if fault:
-        raise DamagedError(f"shape {tensor.shape}, {fault}", where=where)
     whole: np.ndarray[Any, Any] = np.empty(tensor.shape, BY_TF[tensor.dtype].numpy)
     for region, value in zip(regions, values, strict=True):
         whole[index_of(region)] = value
@@ -165,6 +163,8 @@ def _tensor(data: bytes, table: Table) -> V1Tensor:
         dtype -= REF_OFFSET
     if dtype not in _FIELDS:
         raise MalformedError(f"tensor {name!r} has element type {signed(dtype)}, which this format can't hold", 0)
+    if not regions:
+        raise MalformedError(f"tensor {name!r} has no part, not even a whole one", 0)
     return V1Tensor(name, dtype, shape, tuple((table, region) for region in regions))
 
 

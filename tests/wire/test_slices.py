@@ -65,6 +65,15 @@ def test_regions_outside_the_shape_are_none(region: tuple[tuple[int, int], ...],
     assert concrete(region, shape) is None
 
 
+def test_parts_on_the_diagonal_are_no_memory_bomb() -> None:
+    parts = [((i, 1), (i, 1), (i, 1)) for i in range(2000)]
+    assert "pieces" in coverage_fault(parts, (1 << 30, 1 << 30, 1 << 30))
+
+
+def test_many_parts_along_one_axis_are_quick() -> None:
+    assert coverage_fault([((i, 1), (0, 8)) for i in range(20_000)], (20_000, 8)) == ""
+
+
 def test_coverage() -> None:
     quarters = [((r, 2), (c, 3)) for r in (0, 2) for c in (0, 3)]
     assert coverage_fault(quarters, (4, 6)) == ""
