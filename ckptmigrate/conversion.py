@@ -132,7 +132,7 @@ def convert(
         job = _Job(opened, plan_, target, writer, place, write)
         refused = _check(job, chosen, allow_loss, force=force)
         if refused is not None or dry_run:
-            return refused or _report(job, "planned", plan.rows(), allow_loss)
+            return refused or _report(job, "planned", plan_.rows(), allow_loss)
         report = _run(job, verify, allow_loss, force, progress)
         return replace(report, details={**report.details, "seconds": round(time.monotonic() - started, 3)})
 
