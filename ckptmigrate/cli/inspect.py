@@ -54,9 +54,7 @@ def inspect(
 
 
 def _lines(checkpoint: Checkpoint, document: Mapping[str, Any], everything: bool) -> Iterator[str]:
-    yield f"{document['format']}  {visible(document['path'])}"
-    if used := checkpoint.metadata.get("used"):
-        yield f"used {visible(used)}"
+    yield f"{visible(checkpoint.metadata.get('used') or document['path'])}  [{document['format']}]"
     yield ""
     yield from columns(_facts(checkpoint), indent="")
     if not document["variables"] and checkpoint.variables:

@@ -19,6 +19,7 @@ VERDICTS = {
     "differs": "differs",
     "refused": "refused; nothing was written",
 }
+PROOFS = (("inverse", "inverse"), ("recomputed", "recomputation"))
 FAILED = ("differs", "missing", "extra")
 DONE = ("equal", "written", "planned")
 
@@ -30,7 +31,7 @@ def report_lines(report: Report, hint: str = "") -> Iterator[str]:
     for outcome in FAILED:
         yield from _section(outcome, [r for r in report.rows if r.outcome == outcome], cut=True)
     done = [r for r in report.rows if r.outcome in DONE]
-    yield from _section("variables", [r for r in done if not r.slot])
+    yield from _section("what went where", [r for r in done if not r.slot])
     yield from _slots([r for r in done if r.slot])
     for outcome in ("filled", "dropped"):
         yield from _section(outcome, [r for r in report.rows if r.outcome == outcome])
@@ -48,7 +49,8 @@ def _summary(report: Report) -> str:
     if report.verdict in ("written", "planned"):
         parts = [count(total, "tensor")]
     elif counts.get("equal"):
-        proofs = [f"{counts[p]:,} {p.replace('_', ' ')}" for p in ("by_inverse", "by_recomputation") if counts[p]]
+        equal = Counter[str](row.proof for row in report.rows if row.outcome == "equal")
+        proofs = [f"{equal[p]:,} by {how}" for p, how in PROOFS if equal[p]]
         parts = [
             f"{counts['equal']:,} of {count(total, 'tensor')} equal" + (f" ({', '.join(proofs)})" if proofs else "")
         ]
@@ -64,8 +66,9 @@ def _summary(report: Report) -> str:
 
 def _facts(report: Report) -> list[tuple[str, ...]]:
     facts: list[tuple[str, ...]] = []
-    for word, side in (("from", report.source), ("to", report.target)):
-        facts.append((word, f"{side.get('format', '') or ''}  {side.get('path', '')}".strip()))
+    used = {"path": report.details.get("used") or report.source.get("path", "")}
+    for word, side in (("from", {**report.source, **used}), ("to", report.target)):
+        facts.append((word, f"{side.get('path', '')}  [{side.get('format', '')}]"))
     for name in ("mapping", "template"):
         if told := report.details.get(name):
             facts.append((name, str(told)))
@@ -127,7 +130,7 @@ def runs(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 
 def _how(row: Row) -> tuple[object, ...]:
-    return row.steps, bool(row.detail)
+    return row.steps, row.slot, bool(row.detail)
 
 
 def _way(row: Row) -> str:

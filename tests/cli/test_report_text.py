@@ -27,12 +27,12 @@ def test_a_verified_conversion() -> None:
     report = Report(SOURCE, TARGET, "verified", tuple(rows), issues, details=details)
     assert list(report_lines(report, "ckptmigrate inspect out/ckpt-0")) == [
         "verified: 6 of 6 tensors equal (5 by inverse, 1 by recomputation), 1 filled, 2 dropped",
-        "  from   tf1  train/model.ckpt-300",
-        "  to     tf2  out/ckpt-0",
+        "  from   train/model.ckpt-300  [tf1]",
+        "  to     out/ckpt-0  [tf2]",
         "  files  ckpt-0.data-00000-of-00001, ckpt-0.index",
         "  work   12 MB taken over as they lie, 12 B written, 0.43 s",
         "",
-        "variables (4)",
+        "what went where (4)",
         "  expanded_conv_{0..2}/weights -> block_{0..2}/kernel  x3",
         "      transpose [1, 0]",
         "  head/biases -> head/bias",
