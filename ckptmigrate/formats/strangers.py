@@ -1,0 +1,156 @@
+"""Files that aren't read: recognised by content, and answered with what to do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptmigrate.errors import SourceError
+from ckptmigrate.formats.paths import SAVED_MODEL
+from ckptmigrate.wire.names import index_file
+
+_NOT_YET = "is not supported yet in this version"
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """One kind of file that is known and not read.
+
+    Attributes:
+        name: What it is.
+        is_it: Whether a path, with the first bytes of the file (none for a folder), is of this kind.
+        message: What is wrong with it.
+        hint: What to do.
+    """
+
+    name: str
+    is_it: Callable[[Path, bytes], bool]
+    message: str
+    hint: str
+
+
+def _begins(*magic: bytes) -> Callable[[Path, bytes], bool]:
+    return lambda path, head: head.startswith(magic)
+
+
+def _ends(*suffixes: str) -> Callable[[Path, bytes], bool]:
+    return lambda path, head: path.name.lower().endswith(suffixes)
+
+
+def _holds(*names: str) -> Callable[[Path, bytes], bool]:
+    return lambda path, head: any((path / name).exists() for name in names)
+
+
+def _member(*names: bytes) -> Callable[[Path, bytes], bool]:
+    """A zip archive whose first member has such an ending (appnote.txt 4.3.7: the name follows 30 bytes)."""
+    return lambda path, head: (
+        head.startswith(b"PK\x03\x04") and head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(names)
+    )
+
+
+_SAFETENSORS = "load it where it was made and save it with safetensors.torch.save_file(model.state_dict(), path)"
+
+_ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
+
+# A format that becomes supported leaves this table for FORMATS.
+STRANGERS = (
+    Stranger(
+        "git-lfs",
+        _begins(b"version https://git-lfs.github.com/spec/"),
+        "a Git LFS pointer, not the file itself",
+        "fetch the file: git lfs pull",
+    ),
+    Stranger(
+        "savedmodel",
+        _holds(*SAVED_MODEL),
+        f"a SavedModel: it {_NOT_YET}",
+        "its variables can be read as a bundle: add /variables/variables to the path",
+    ),
+    Stranger(
+        "orbax",
+        _holds("_CHECKPOINT_METADATA", "_METADATA", "_sharding"),
+        "a JAX checkpoint (Orbax), not a TensorFlow one",
+        "restore it with orbax and save the arrays as npz or safetensors",
+    ),
+    Stranger("html", _begins(b"<!DOCTYPE", b"<!doctype", b"<html"), "a web page", "download the file itself"),
+    Stranger(
+        "keras-h5",
+        lambda path, head: head.startswith(b"\x89HDF\r\n\x1a\n") and not path.name.endswith(".weights.h5"),
+        f"a Keras HDF5 file: it {_NOT_YET}",
+        "load it with Keras and save it with tf.train.Checkpoint(model=model).write(path)",
+    ),
+    Stranger(
+        "keras-v3",
+        lambda path, head: (
+            head.startswith(b"\x89HDF\r\n\x1a\n")
+            or _member(b"metadata.json", b"config.json", b"model.weights.h5")(path, head)
+            or path.name.endswith((".keras", ".weights.json"))
+        ),
+        f"a Keras 3 file: it {_NOT_YET}",
+        "load it with Keras and save it with tf.train.Checkpoint(model=model).write(path)",
+    ),
+    Stranger(
+        "pytorch",
+        _member(b"/data.pkl", b"/byteorder", b"/version", b"/.format_version"),
+        "a PyTorch file: pickles are not read, as reading one can run any program",
+        _SAFETENSORS,
+    ),
+    Stranger(
+        "pickle",
+        lambda path, head: (
+            (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
+            or _ends(".pkl", ".pickle", ".pt", ".pth")(path, head)
+        ),
+        "a pickle (PyTorch, perhaps): pickles are not read, as reading one can run any program",
+        _SAFETENSORS,
+    ),
+    Stranger(
+        "tflite",
+        lambda path, head: head[4:8] == b"TFL3" or path.suffix == ".tflite",
+        "a TensorFlow Lite model: its weights may be quantised and folded",
+        "use the checkpoint or SavedModel that it was converted from",
+    ),
+    Stranger("onnx", _ends(".onnx"), "an ONNX model", "use the checkpoint that it was exported from"),
+    Stranger(
+        "frozen-graph",
+        _ends(".pb", ".pbtxt"),
+        f"a graph (frozen, perhaps): it {_NOT_YET}",
+        "use the checkpoint that it was made from",
+    ),
+    Stranger(
+        "archive",
+        lambda path, head: head.startswith(_ARCHIVES) or head[257:262] == b"ustar",
+        "an archive",
+        "unpack it and give the checkpoint inside",
+    ),
+    Stranger("bin", _ends(".bin"), "a .bin file of no known content", _SAFETENSORS),
+)
+
+
+def stranger(path: Path) -> SourceError | None:
+    """The answer to a path of a known, unread kind; None when it is none of them."""
+    head = _head(path)
+    for kind in STRANGERS:
+        if kind.is_it(path, head):
+            return SourceError(kind.message, where=str(path), hint=kind.hint)
+    return None
+
+
+def pointer(path: Path) -> SourceError | None:
+    """The answer to a bundle or file of which only a Git LFS pointer is there."""
+    kind = STRANGERS[0]
+    for file in (index_file(path), path) if path.name else (path,):
+        if kind.is_it(file, _head(file)):
+            return SourceError(kind.message, where=str(file), hint=kind.hint)
+    return None
+
+
+def _head(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError:
+        return b""

@@ -1,0 +1,159 @@
+"""From a checkpoint to an object graph and the keys its tensors stand under.
+
+The graph grows from a base: the template's, else the checkpoint's own, else an empty one. Variables are found in it by
+name; what the base lacks is added along its path, and what gets no value is taken out, so that the graph promises no key
+that isn't there (an optimizer that was left out then counts as missing when a program restores, as it should).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ckptmigrate.dtypes import INT64, STRING
+from ckptmigrate.formats.tf2.draft import Draft, slot_key
+from ckptmigrate.objects import ATTRIBUTES, VALUE_SUFFIX, ObjectGraph
+from ckptmigrate.optimizers import object_names, spelling, tf1_keys
+from ckptmigrate.table import Checkpoint, OptimizerState, Stored, Tensor
+
+SAVE_COUNTER = "save_counter"
+AVERAGE = "average"
+
+# Spelling of the optimizers that keep their slots in lists (tf_keras 2.11+, Keras 3)
+_LIST_NAMES = {"iter": "_iterations", "learning_rate": "_learning_rate"}
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What is to be written: the graph, and every tensor under its key."""
+
+    graph: ObjectGraph
+    stored: tuple[Stored, ...]
+
+
+def compose(checkpoint: Checkpoint, template: Checkpoint | None) -> Composition:
+    """Lays out a checkpoint as an object-based file; no tensor is read."""
+    base = template.structure.objects if template is not None else checkpoint.structure.objects
+    composer = _Composer(Draft(base))
+    composer.add_variables(checkpoint)
+    for state in checkpoint.optimizers:
+        if state.kind != "ema":
+            composer.add_optimizer(state, _count(checkpoint))
+    for state in checkpoint.optimizers:
+        if state.kind == "ema":
+            composer.add_averages(state)
+    composer.add_blobs((template or checkpoint).structure.blobs)
+    return Composition(composer.draft.finish(), tuple(composer.stored))
+
+
+def _count(checkpoint: Checkpoint) -> int:
+    return sum(state.kind != "ema" for state in checkpoint.optimizers)
+
+
+class _Composer:
+    """Puts variables and optimizers into a draft, and lists what is to be stored."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.stored: list[Stored] = []
+        self._keys: dict[str, str] = {}  # variable -> its key
+        self._full_names: dict[str, str] = {}
+        self._optimizers = {name: number for number, name in draft.paths.optimizers.items()}
+        self._own = dict(self._optimizers)  # the base's, before others are added
+
+    def add_variables(self, checkpoint: Checkpoint) -> None:
+        for variable in checkpoint.variables.values():
+            full_name = next(iter(variable.aliases.get("full_name", ())), "")
+            self._full_names[variable.name] = full_name or variable.name
+            if ATTRIBUTES in variable.name:
+                self.draft.hold_key(variable.name)
+                self._put(variable.name, variable.tensor)
+            else:
+                self._keys[variable.name] = self._variable(variable.name, full_name)
+                self._put(self._keys[variable.name], variable.tensor)
+        if SAVE_COUNTER not in checkpoint.variables:
+            key = self._variable(SAVE_COUNTER, SAVE_COUNTER)
+            self._put(key, Tensor.of(np.zeros((), np.int64), INT64))
+
+    def _variable(self, name: str, full_name: str) -> str:
+        number = self.draft.variable(name)
+        return self.draft.hold(number, name + VALUE_SUFFIX, full_name or self.draft.full_name(number) or name)
+
+    def add_optimizer(self, state: OptimizerState, count: int) -> None:
+        """The state of one optimizer, and of those inside it."""
+        number, path = self._place(state.name, count)
+        self._add_scalars(state, number, path)
+        self._add_slots(state, number, path)
+        for loose in state.unbound:
+            self.draft.hold_key(loose.key)
+            self.stored.append(loose)
+        if state.wraps is not None:
+            self.add_optimizer(state.wraps, 0)
+
+    def add_averages(self, state: OptimizerState) -> None:
+        """Averages stand as slots of the optimizer that made them, else of a node of their own."""
+        name = state.name if state.name in self._own else state.parent or state.name.removesuffix(f"/{AVERAGE}")
+        if name not in self._optimizers and len(self._optimizers) == 1:
+            name = next(iter(self._optimizers))
+        number, path = self._place(name, 0)
+        self._add_slots(state, number, path)
+
+    def _place(self, name: str, count: int) -> tuple[int, str]:
+        """The node of an optimizer and its path: the base's of that name, its only one, or a new one."""
+        if name not in self._optimizers and count == 1 and len(self._own) == 1:
+            name = next(iter(self._own))
+        if name not in self._optimizers:
+            self._optimizers[name] = self.draft.along(0, name)
+        return self._optimizers[name], name
+
+    def _add_scalars(self, state: OptimizerState, number: int, path: str) -> None:
+        owned = {below: node for node, below in self.draft.paths.owned.get(number, {}).items()}
+        spelled = {**object_names(state).scalars}
+        if state.dialect in ("keras2", "keras3"):
+            spelled |= {name: _LIST_NAMES[name] for name in state.scalars if name in _LIST_NAMES}
+        title, keys = _title(state), tf1_keys(state).scalars if state.dialect == "tf1" else {}
+        for name, stored in state.scalars.items():
+            known = self.draft.keyed(stored.key)
+            if known is None or known not in owned.values():
+                below = spelled.get(name, name)
+                known = owned[below] if below in owned else self.draft.along(number, below)
+            else:
+                below = name
+            full_name = keys.get(name) or f"{title}/{below}"
+            key = self.draft.hold(known, f"{path}/{below}{VALUE_SUFFIX}", self.draft.full_name(known) or full_name)
+            self._put(key, stored.tensor)
+
+    def _add_slots(self, state: OptimizerState, number: int, path: str) -> None:
+        spelled = object_names(state).slots
+        title, keys = _title(state), tf1_keys(state).slots if state.dialect == "tf1" else {}
+        for slot, stored in state.slots.items():
+            name = spelled.get(slot.slot, slot.slot)
+            owner = self._full_names.get(slot.variable, slot.variable)
+            full_name = keys.get(slot) or f"{title}/{owner}/{name}"
+            key = slot_key(self._keys.get(slot.variable, slot.variable), path, name)
+            variable = self.draft.variable(slot.variable)
+            self._put(self.draft.slot(number, variable, name, key, full_name), stored.tensor)
+
+    def add_blobs(self, blobs: Mapping[str, bytes]) -> None:
+        """Configurations, where the graph has the objects they belong to."""
+        for key, blob in blobs.items():
+            if self.draft.keyed(key) is not None:
+                self.draft.hold_key(key)
+                self._put(key, Tensor.of(_string(blob), STRING))
+
+    def _put(self, key: str, tensor: Tensor) -> None:
+        self.stored.append(Stored(key, tensor))
+
+
+def _title(state: OptimizerState) -> str:
+    """What Keras would call the optimizer in full names: `Adam`."""
+    spelled = spelling(state.kind, state.dialect)
+    return spelled.title if spelled else state.name.rpartition("/")[2]
+
+
+def _string(blob: bytes) -> np.ndarray[tuple[()], np.dtype[np.object_]]:
+    array = np.empty((), object)
+    array[()] = blob
+    return array

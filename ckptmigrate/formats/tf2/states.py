@@ -1,0 +1,67 @@
+"""Optimizer state of an object-based file: slots by slot reference, all else by the path below the optimizer's node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ckptmigrate.formats.tf2.view import View, is_value
+from ckptmigrate.objects import ATTRIBUTES
+from ckptmigrate.optimizers import recognise_object
+from ckptmigrate.optimizers.keys import split_number
+from ckptmigrate.table import OptimizerState, SlotKey, Stored
+
+AVERAGE = "average"
+
+
+def states_of(view: View) -> tuple[OptimizerState, ...]:
+    """Every optimizer's state, averages behind it as a state of kind `ema`; an inner optimizer is one of its own."""
+    return tuple(state for number, name in view.paths.optimizers.items() for state in _states(view, number, name))
+
+
+def _states(view: View, number: int, name: str) -> list[OptimizerState]:
+    """The state of one node, and the averages that stand among its slots."""
+    slots: dict[SlotKey, Stored] = {}
+    unbound: list[Stored] = []
+    for reference in view.graph.nodes[number].slots:
+        value = view.value(reference.node)
+        if value is None:
+            continue
+        owner = view.names.get(reference.variable)
+        key = SlotKey(owner or "", reference.slot)
+        if owner is None or key in slots:
+            unbound.append(value.stored)
+        else:
+            slots[key] = value.stored
+    averages = {key: stored for key, stored in slots.items() if key.slot == AVERAGE}
+    own = {key: stored for key, stored in slots.items() if key.slot != AVERAGE}
+    scalars = _scalars(view, number)
+    if averages and not own and not scalars and not unbound:
+        return [OptimizerState(name, "ema", "keras-legacy", slots=averages)]
+    state = recognise_object(name, scalars, own, title=_title(view, number))
+    state = replace(state, unbound=(*state.unbound, *unbound))
+    shadows = OptimizerState(f"{name}/{AVERAGE}", "ema", state.dialect, slots=averages, parent=name)
+    return [state, shadows] if averages else [state]
+
+
+def _scalars(view: View, number: int) -> dict[str, Stored]:
+    """What the optimizer owns, by the path below its node; what is no variable's value with its attribute."""
+    scalars: dict[str, Stored] = {}
+    for node, path in view.paths.owned[number].items():
+        for attribute, stored in view.values.get(node, ()):
+            name = path if is_value(attribute) else path + ATTRIBUTES + stored.key.rpartition(ATTRIBUTES)[2]
+            scalars.setdefault(name, stored)
+    return scalars
+
+
+def _title(view: View, number: int) -> str:
+    """The optimizer's own name, from a full name: `Adam/iter`, `training/Adam/iter`, or a slot's `conv/w/Adam_1`."""
+    for node, path in view.paths.owned[number].items():
+        value = view.value(node)
+        if value and path == "iter":
+            return value.attribute.full_name.removesuffix("/iter").rpartition("/")[2]
+    for reference in view.graph.nodes[number].slots:
+        value = view.value(reference.node)
+        ending = value.attribute.full_name.rpartition("/")[2] if value else ""
+        if ending and ending != reference.slot:
+            return split_number(ending)[0]
+    return ""

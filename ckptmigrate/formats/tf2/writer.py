@@ -1,0 +1,39 @@
+"""Writing object-based bundles that `tf.train.Checkpoint(...).restore` finds everything in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ckptmigrate.dtypes import STRING
+from ckptmigrate.formats import bundles
+from ckptmigrate.formats.format import WriteOptions, Written
+from ckptmigrate.formats.tf2.composition import compose
+from ckptmigrate.issues import Issue
+from ckptmigrate.objects import GRAPH_KEY
+from ckptmigrate.table import Checkpoint, Stored, Tensor
+from ckptmigrate.wire.object_graph import encode_graph
+
+
+class Tf2Writer:
+    """Writes `NAME.index` and its data files, the object graph among them."""
+
+    dialects: tuple[str, ...] = ("keras-legacy", "tf1", "keras2", "keras3")
+    holds_averages = True
+
+    def check(self, checkpoint: Checkpoint, options: WriteOptions) -> tuple[Issue, ...]:
+        """What can't be held: reserved keys, and names that lead to one object."""
+        return tuple(bundles.key_issues(compose(checkpoint, options.template).stored))
+
+    def outputs(self, name: str) -> tuple[str, ...]:
+        """Glob patterns of the files."""
+        return bundles.outputs(name)
+
+    def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
+        """Writes the bundle."""
+        composed = compose(checkpoint, options.template)
+        graph = np.empty((), object)
+        graph[()] = encode_graph(composed.graph)
+        stored = [*composed.stored, Stored(GRAPH_KEY, Tensor.of(graph, STRING))]
+        return bundles.write_bundle(folder, name, stored, options)
