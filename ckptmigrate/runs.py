@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 MAX_RANGES = 4  # a hole names at most this many ranges, so that a line stays a line
 MAX_LEAVES = 6  # last segments on one line
@@ -29,7 +30,8 @@ class Run:
 def collapse(names: Sequence[str], signatures: Sequence[Hashable] = ()) -> tuple[Run, ...]:
     """Runs of names that differ only in numbers; a run stands for exactly its names, in the place of the first.
 
-    Numbers that move together (`unit_1 -> block_0`, `unit_2 -> block_1`) are one range, others are a product of ranges.
+    Numbers that move together (`unit_1 -> w_6`, `unit_2 -> w_12`) are one range, others are a product of ranges; the
+    count tells which.
 
     Args:
         names: Any texts.
@@ -68,27 +70,34 @@ def _boxes(texts: tuple[str, ...], members: list[tuple[int, tuple[int, ...]]]) -
     """The members as few products of ranges: (line, positions)."""
     if len(members) == 1 or len({numbers for _, numbers in members}) < len(members):
         for position, numbers in members:
-            yield _render(texts, [((n,), 0) for n in numbers]), (position,)
+            yield _render(texts, [(n,) for n in numbers]), (position,)
         return
     links = _links([numbers for _, numbers in members])
     axes = sorted({axis for axis, _ in links})
-    singles: dict[_Box, tuple[int, ...]] = {
-        tuple((numbers[a],) for a in axes): (position,) for position, numbers in members
-    }
+    singles: dict[_Box, tuple[int, ...]] = {tuple((numbers[a],) for a in axes): (place,) for place, numbers in members}
     merged = min((_merge(singles, order) for order in (range(len(axes)), range(len(axes))[::-1])), key=len)
     for box, positions in merged.items():
         values = dict(zip(axes, box, strict=True))
-        yield _render(texts, [(values[axis], shift) for axis, shift in links]), positions
+        yield _render(texts, [[image[v] for v in values[axis]] for axis, image in links]), positions
 
 
-def _links(columns: list[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """For each number: the first number it moves together with, and how far it is from that one."""
-    links: list[tuple[int, int]] = []
-    for i in range(len(columns[0])):
-        shifts = ((j, {row[i] - row[j] for row in columns}) for j in range(i + 1))
-        axis, shift = next((j, s) for j, s in shifts if len(s) == 1 and (j == i or links[j] == (j, 0)))
-        links.append((axis, shift.pop()))
+def _links(rows: list[tuple[int, ...]]) -> list[tuple[int, dict[int, int]]]:
+    """For each number: the first number it moves together with, and what it is for each value of that one."""
+    links: list[tuple[int, dict[int, int]]] = []
+    for i in range(len(rows[0])):
+        for j in range(i + 1):
+            image = {row[j]: row[i] for row in rows}
+            if j == i or (links[j][0] == j and _together(image, j, i, rows)):
+                links.append((j, image))
+                break
     return links
+
+
+def _together(image: dict[int, int], j: int, i: int, rows: list[tuple[int, ...]]) -> bool:
+    """Whether number i follows number j in every row, and grows with it."""
+    follows = all(image[row[j]] == row[i] for row in rows)
+    values = [image[v] for v in sorted(image)]
+    return follows and all(a < b for a, b in pairwise(values))
 
 
 def _merge(singles: Mapping[_Box, tuple[int, ...]], order: Iterable[int]) -> dict[_Box, tuple[int, ...]]:
@@ -106,11 +115,8 @@ def _merge(singles: Mapping[_Box, tuple[int, ...]], order: Iterable[int]) -> dic
     return boxes
 
 
-def _render(texts: tuple[str, ...], holes: Sequence[tuple[tuple[int, ...], int]]) -> str:
-    out = [texts[0]]
-    for (values, shift), text in zip(holes, texts[1:], strict=True):
-        out += [ranges([v + shift for v in values]), text]
-    return "".join(out)
+def _render(texts: tuple[str, ...], holes: Sequence[Sequence[int]]) -> str:
+    return texts[0] + "".join(ranges(values) + text for values, text in zip(holes, texts[1:], strict=True))
 
 
 def fold(runs: Sequence[Run], signatures: Sequence[Hashable]) -> tuple[Run, ...]:

@@ -17,6 +17,8 @@ from ckptmigrate.runs import Run, collapse, fold, ranges, spread
         (["l_1/w", "other", "l_0/w"], ["l_{0,1}/w", "other"]),
         ([f"l_{i}/h_{j}" for i in range(3) for j in range(2)], ["l_{0..2}/h_{0,1}"]),
         ([f"u_{i}/w -> b_{i - 1}/k" for i in range(1, 4)], ["u_{1..3}/w -> b_{0..2}/k"]),
+        ([f"u_{i}/w -> l-{6 * i}/k" for i in range(1, 9)], ["u_{1..8}/w -> l-{6,12,...,48}/k"]),
+        (["c_1_9", "c_2_5"], ["c_1_9", "c_2_5"]),
         (["l_007/w", "l_008/w"], ["l_007/w", "l_008/w"]),
         (["l_0/w", "l_1/w", "l_3/w"], ["l_{0,1,3}/w"]),
         (["x_1_1", "x_1_2", "x_2_1"], ["x_{1,2}_1", "x_1_2"]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ckptmigrate.cli.answer import issue_lines
 from ckptmigrate.cli.text import columns, count, shortened, size, visible
+from ckptmigrate.runs import ARROW, collapse, fold
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report, Row
@@ -21,6 +22,7 @@ VERDICTS = {
 }
 PROOFS = (("inverse", "inverse"), ("recomputed", "recomputation"))
 FAILED = ("differs", "missing", "extra")
+WIDE = 100  # characters of a line that names a source and a target
 DONE = ("equal", "written", "planned")
 
 
@@ -69,12 +71,18 @@ def _facts(report: Report) -> list[tuple[str, ...]]:
     used = {"path": report.details.get("used") or report.source.get("path", "")}
     for word, side in (("from", {**report.source, **used}), ("to", report.target)):
         facts.append((word, f"{side.get('path', '')}  [{side.get('format', '')}]"))
-    for name in ("mapping", "template"):
-        if told := report.details.get(name):
-            facts.append((name, str(told)))
+    if template := report.details.get("template"):
+        facts.append(("template", _of_library(str(template))))
     if report.verdict not in ("planned", "refused"):
         facts += _work(report)
     return facts
+
+
+def _of_library(path: str) -> str:
+    """A shipped template by its place in the library, others as they are."""
+    from ckptmigrate.mapping import library
+
+    return path.removeprefix(f"{library.root()}/")
 
 
 def _work(report: Report) -> Iterator[tuple[str, str]]:
@@ -100,7 +108,7 @@ def _section(title: str, rows: Sequence[Row], cut: bool = False) -> Iterator[str
     lines: list[str] = []
     for text, some in runs(rows):
         first = some[0]
-        lines.append(f"  {visible(text)}" + (f"  x{len(some)}" if len(some) > 1 else ""))
+        lines += _arrow(visible(text), f"  x{len(some)}" if len(some) > 1 else "")
         lines += [f"      {visible(step)}" for step in first.steps]
         details = {r.detail for r in some if r.detail}
         if len(details) == 1:
@@ -112,10 +120,16 @@ def _section(title: str, rows: Sequence[Row], cut: bool = False) -> Iterator[str
     yield from shortened(lines) if cut else lines
 
 
+def _arrow(text: str, times: str) -> list[str]:
+    """One line, or two where it is long: the target under the source."""
+    source, arrow, target = text.partition(ARROW)
+    if arrow and len(text) > WIDE:
+        return [f"  {source}", f"    -> {target}{times}"]
+    return [f"  {text}{times}"]
+
+
 def runs(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Rows whose steps agree and whose names differ only in numbers, together."""
-    from ckptmigrate.runs import collapse, fold
-
     by_text: dict[str, list[Row]] = {}
     for row in rows:
         by_text.setdefault(_way(row), []).append(row)
@@ -137,7 +151,7 @@ def _way(row: Row) -> str:
     label = f"{row.name}:{row.slot}" if row.slot else row.name
     if not row.source or row.source == label or row.outcome == "dropped":
         return label
-    return f"{row.source} -> {label}"
+    return f"{row.source}{ARROW}{label}"
 
 
 def _slots(rows: Sequence[Row]) -> Iterator[str]:
