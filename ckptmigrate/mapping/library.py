@@ -49,6 +49,7 @@ def suggest(name: str) -> str:
     return f"did you mean {', '.join(close)}?" if close else "`ckptmigrate mapping list` shows what there is"
 
 
+@cache
 def mappings() -> tuple[Mapping, ...]:
     """All of them, loaded."""
     from ckptmigrate.mapping.load import load
