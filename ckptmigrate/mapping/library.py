@@ -24,6 +24,7 @@ def root() -> Path:
     return installed if installed.is_dir() else package.parent / "mappings"
 
 
+@cache
 def names() -> tuple[str, ...]:
     """The names of all mappings, such as `od/ssd_mobilenet_v2`."""
     return tuple(sorted(p.relative_to(root()).with_suffix("").as_posix() for p in root().rglob("*" + SUFFIX)))
