@@ -16,7 +16,7 @@ from ckptmigrate.report import Outcome, Proof
 from ckptmigrate.table import Extent, Tensor
 from ckptmigrate.wire.crc32c import crc32c, mask
 
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 1 << 20
 
 Array = np.ndarray[Any, Any]
 
@@ -150,36 +150,47 @@ def _is_stream(tensor: Tensor) -> bool:
 
 
 def _compare_streams(source: Extent, written: Extent) -> Finding:
-    """Both sides chunk by chunk; each against its own checksum, the written bytes against the source's too."""
-    crc_source = crc_written = 0
-    differs = ""
+    """Both sides chunk by chunk. While their bytes are equal one checksum serves both; it must be the stored one."""
+    crc = 0
+    ours, theirs = bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES)
     with ExitStack() as stack:
         readers = [_opened(stack, extent) for extent in (source, written)]
         for start in range(0, source.nbytes, CHUNK_BYTES):
             count = min(CHUNK_BYTES, source.nbytes - start)
-            a, b = (read(start, count) for read in readers)
-            crc_source = crc32c(a, crc_source)
-            crc_written = crc32c(b, crc_written)
-            if a != b and not differs:
-                at = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
-                differs = f"other bytes, first at byte {start + at}"
-    _check(source, crc_source)
-    if differs:
-        return Finding("differs", "recomputed", differs)
-    _check(written, crc_written)
-    return Finding("equal", "inverse" if source.checksum == mask(crc_written) else "recomputed")
+            if count < CHUNK_BYTES:
+                ours, theirs = bytearray(count), bytearray(count)
+            for read, buffer in zip(readers, (ours, theirs), strict=True):
+                read(start, buffer)
+            if ours != theirs:
+                at = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+                _check(source, _crc_of(source))
+                return Finding("differs", "recomputed", f"other bytes, first at byte {start + at}")
+            crc = crc32c(theirs, crc)
+    _check(source, crc)
+    _check(written, crc)
+    return Finding("equal", "recomputed" if source.checksum is None else "inverse")
 
 
-def _opened(stack: ExitStack, extent: Extent) -> Callable[[int, int], bytes]:
+def _crc_of(extent: Extent) -> int:
+    crc = 0
+    with ExitStack() as stack:
+        read = _opened(stack, extent)
+        for start in range(0, extent.nbytes, CHUNK_BYTES):
+            buffer = bytearray(min(CHUNK_BYTES, extent.nbytes - start))
+            read(start, buffer)
+            crc = crc32c(buffer, crc)
+    return crc
+
+
+def _opened(stack: ExitStack, extent: Extent) -> Callable[[int, bytearray], None]:
     handle = os.open(extent.file, os.O_RDONLY)
     stack.callback(os.close, handle)
 
-    def read(start: int, count: int) -> bytes:
-        data = os.pread(handle, count, extent.offset + start)
-        if len(data) != count:
-            message = f"ends {count - len(data)} bytes early"
+    def read(start: int, buffer: bytearray) -> None:
+        count = os.preadv(handle, [buffer], extent.offset + start)
+        if count != len(buffer):
+            message = f"ends {len(buffer) - count} bytes early"
             raise DamagedError(message, where=f"{extent.file} at byte {extent.offset + start}")
-        return data
 
     return read
 
