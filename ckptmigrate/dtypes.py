@@ -98,8 +98,8 @@ INT64 = BY_NAME["int64"]
 STRING = BY_NAME["string"]
 VARIANT = BY_NAME["variant"]
 
-# numpy type name -> DType; quantised types share their storage's name, so the plain type wins.
-_BY_NUMPY = {d.storage.removeprefix(_ML): d for d in reversed(DTYPES) if d.storage}
+# numpy type name -> DType. Quantised types have no numpy type of their own: they share their storage's.
+_BY_NUMPY = {d.storage.removeprefix(_ML): d for d in DTYPES if d.storage.endswith(d.name)}
 
 
 @cache
@@ -127,7 +127,11 @@ def from_tf(number: int) -> DType | None:
 
 
 def from_numpy(dtype: np.dtype[Any]) -> DType | None:
-    """The type of a numpy dtype in any byte order; None when there is none. Objects and bytes are strings."""
+    """The type of a numpy dtype in any byte order; None when there is none. Objects and bytes are strings.
+
+    >>> from_numpy(np.dtype(">u2")).name
+    'uint16'
+    """
     if dtype.kind in "OSU":
         return STRING
     return _BY_NUMPY.get(dtype.name)
