@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from ckptmigrate.dtypes import BY_TF, STRING
-from ckptmigrate.errors import OutputError, SourceError
+from ckptmigrate.errors import OutputError
 from ckptmigrate.wire.bundle_messages import BundleEntry, encode_entry, encode_header
 from ckptmigrate.wire.bundle_strings import encode_strings
 from ckptmigrate.wire.copying import clone_file, copy_range, write_all
 from ckptmigrate.wire.crc32c import crc32c, mask
 from ckptmigrate.wire.names import PROVENANCE_BLOCK, data_name, index_name
+from ckptmigrate.wire.reading import opened
 from ckptmigrate.wire.sstable import write_table
 
 _CHUNK = 1 << 20  # bytes per checksum and write
@@ -45,7 +46,7 @@ class _Shard:
         self.is_open = is_open  # takes further tensors
         self.size = 0
         with _output(path):
-            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 @dataclass(slots=True)
@@ -185,7 +186,7 @@ class BundleWriter:
         self._flush()
         number = self._new_shard(is_open=False)
         shard = self._shards[number]
-        with _source(path) as source:
+        with opened(path) as source:
             size = os.fstat(source).st_size
             with _output(shard.path):
                 if clone_file(source, shard.descriptor):
@@ -284,7 +285,7 @@ class BundleWriter:
         if run is None or not run.size:
             return
         shard = self._shards[run.shard]
-        with _source(run.file) as source, _output(shard.path):
+        with opened(run.file) as source, _output(shard.path):
             self._copy(source, run)
 
     def _copy(self, source: int, run: _Run) -> None:
@@ -304,22 +305,8 @@ def _output(path: Path) -> Iterator[None]:
         raise OutputError(f"can't be written: {error.strerror}", where=str(path), hint=hint) from error
 
 
-@contextmanager
-def _source(path: Path) -> Iterator[int]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise SourceError(f"can't be opened: {error.strerror}", where=str(path)) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _sync_folder(folder: Path) -> None:
-    """Makes the names in the folder last; where a folder can't be opened (Windows) there is nothing to do."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
+    """Makes the names in the folder last."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

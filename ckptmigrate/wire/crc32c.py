@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastcrc.crc32 import iscsi
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined]  # Python 3.12 or a type checker
+    from _typeshed import ReadableBuffer
 
 _MASK_DELTA = 0xA282EAD8
 _UINT32 = 0xFFFFFFFF
@@ -18,7 +18,7 @@ _UINT32 = 0xFFFFFFFF
 MASKED_EMPTY = _MASK_DELTA  # the masked checksum of no bytes: what an empty tensor stores
 
 
-def crc32c(data: Buffer, crc: int = 0) -> int:
+def crc32c(data: ReadableBuffer, crc: int = 0) -> int:
     """The checksum of `data` (any C-contiguous buffer, not copied), continuing from that of the bytes before it.
 
     >>> hex(crc32c(b"123456789"))

@@ -1,8 +1,11 @@
-"""Bounded reads of raw bytes, checksummed while they are warm."""
+"""Opening files that may be anything, and bounded reads of raw bytes, checksummed while they are warm."""
 
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,27 @@ from ckptmigrate.wire.crc32c import crc32c
 
 CHUNK = 1 << 20  # bytes per read: stays in the second-level cache until its checksum is taken
 
+_LARGE = 1 << 30  # bytes from which on the memory of the machine is asked for
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor of a regular file, for reading; pipes and devices, which may never answer, are refused.
+
+    Raises:
+        SourceError: The file can't be opened, or isn't a regular one.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:  # ValueError: NUL in the path
+        raise SourceError(f"can't be opened: {getattr(error, 'strerror', error)}", where=str(path)) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SourceError("not a regular file", where=str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
 
 def read_bytes(path: Path, offset: int, size: int, what: str) -> tuple[np.ndarray[Any, Any], int]:
     """A range of a file as a flat, writable uint8 array, and its CRC-32C.
@@ -22,22 +46,24 @@ def read_bytes(path: Path, offset: int, size: int, what: str) -> tuple[np.ndarra
         DamagedError: The file ends before the range does.
     """
     where = f"{path}, {what!r} at byte {offset}"
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise SourceError(f"can't be opened for {what!r}: {error.strerror}", where=str(path)) from error
-    try:
+    with opened(path) as descriptor:
         end = os.fstat(descriptor).st_size
         if offset + size > end:
             raise DamagedError(f"{size} bytes expected, {max(end - offset, 0)} found: truncated", where=where)
-        values = np.empty(size, np.uint8)
-        return values, _fill(descriptor, values.data, offset, where)
-    except MemoryError as error:
-        raise SourceError(f"{size} bytes don't fit into memory", where=where) from error
-    except OSError as error:
-        raise SourceError(f"can't be read: {error.strerror}", where=where) from error
-    finally:
-        os.close(descriptor)
+        try:
+            values = _allocated(size)
+            return values, _fill(descriptor, values.data, offset, where)
+        except MemoryError as error:
+            raise SourceError(f"{size} bytes don't fit into memory", where=where) from error
+        except OSError as error:
+            raise SourceError(f"can't be read: {error.strerror}", where=where) from error
+
+
+def _allocated(size: int) -> np.ndarray[Any, Any]:
+    """An array of `size` bytes. A sparse file may be larger than all memory, which the system would still promise."""
+    if size > _LARGE and size > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise MemoryError
+    return np.empty(size, np.uint8)
 
 
 def _fill(descriptor: int, target: memoryview, offset: int, where: str) -> int:

@@ -29,6 +29,7 @@ from ckptmigrate.wire.blocks import (
     write_handle,
 )
 from ckptmigrate.wire.protobuf import MalformedError
+from ckptmigrate.wire.reading import opened
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER = 48
@@ -64,7 +65,7 @@ class Table:
         """
         budget = KeyBudget(self.key_budget)
         last: bytes | None = None
-        with _opened(self.path) as file:
+        with _file(self.path) as file:
             for _, handle in self.blocks:
                 entries = _entries(file, handle, self.path, budget)
                 if entries and last is not None and entries[0][0] <= last:
@@ -81,27 +82,25 @@ class Table:
         if at == len(self.blocks):
             return None
         handle = self.blocks[at][1]
-        with _opened(self.path) as file, _placed(self.path, handle):
+        with _file(self.path) as file, _placed(self.path, handle):
             return find_entry(_contents(file, handle, self.path), key, KeyBudget(self.key_budget))
 
     def block(self, name: bytes) -> bytes | None:
         """The contents of a named block; None when the metaindex has no such name."""
         if name not in self.named:
             return None
-        with _opened(self.path) as file:
+        with _file(self.path) as file:
             return _contents(file, self.named[name], self.path)
 
 
 def is_table(path: Path) -> bool:
     """Whether the file ends as a table does."""
     try:
-        with path.open("rb") as file:
+        with _file(path) as file:
             size = file.seek(0, os.SEEK_END)
-            if size < FOOTER:
-                return False
-            file.seek(size - len(MAGIC))
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
+            file.seek(max(0, size - len(MAGIC)))
+            return size >= FOOTER and file.read() == MAGIC
+    except (SourceError, OSError):
         return False
 
 
@@ -112,7 +111,7 @@ def read_table(path: Path) -> Table:
         SourceError: The file can't be opened.
         DamagedError: It isn't a table, or its index is damaged.
     """
-    with _opened(path) as file:
+    with _file(path) as file:
         size = os.fstat(file.fileno()).st_size
         metaindex, index = _footer(file, size, path)
         budget = max(_KEY_BYTES_FLOOR, size * _KEY_BYTES_PER_FILE_BYTE)
@@ -130,11 +129,10 @@ def read_table(path: Path) -> Table:
     return Table(path, tuple(blocks), dict(named), budget)
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise SourceError(f"can't be opened: {error.strerror}", where=str(path)) from error
+@contextmanager
+def _file(path: Path) -> Iterator[BinaryIO]:
+    with opened(path) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as file:
+        yield file
 
 
 def _footer(file: BinaryIO, size: int, path: Path) -> tuple[Handle, Handle]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -249,6 +250,23 @@ def test_missing_and_truncated_shards(bundle_of: BundleOf) -> None:
     with pytest.raises(DamagedError, match="64 bytes expected, 63 found") as short:
         read_tensor(bundle, "c")
     assert short.value.where.endswith("m.data-00002-of-00003, 'c' at byte 0")
+
+
+def test_pipes_never_block(bundle_of: BundleOf) -> None:
+    prefix = bundle_of({b"w": entry_of(DATA, (16,))}, DATA)
+    for name in ("m.data-00000-of-00001", "m.index"):
+        prefix.with_name(name).unlink()
+        os.mkfifo(prefix.with_name(name))
+        with pytest.raises(SourceError, match="regular"):
+            all_values(prefix)
+
+
+def test_a_sparse_file_larger_than_memory(bundle_of: BundleOf) -> None:
+    elements = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    prefix = bundle_of({b"w": entry_of(b"", (elements,), size=4 * elements)}, b"")
+    os.truncate(prefix.with_name("m.data-00000-of-00001"), 4 * elements)
+    with pytest.raises(SourceError, match="fit into memory"):
+        all_values(prefix)
 
 
 def test_two_entries_may_share_bytes_and_gaps_are_fine(bundle_of: BundleOf) -> None:
