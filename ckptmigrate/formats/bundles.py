@@ -17,17 +17,28 @@ from typing import Any
 import numpy as np
 
 from ckptmigrate.dtypes import BY_TF, STRING, VARIANT
-from ckptmigrate.errors import SourceError, TargetError
+from ckptmigrate.errors import CkptMigrateError, SourceError, TargetError
 from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY
 from ckptmigrate.table import Extent, Stored, Tensor
 from ckptmigrate.wire.bundle import Bundle, BundleWriter, read_tensor, tensor_extents
 from ckptmigrate.wire.names import index_file, index_name
+from ckptmigrate.wire.sstable import read_table
 from ckptmigrate.wire.state_file import STATE_NAME, CheckpointState, encode_state
 
 SMALLEST_CLONE = 1 << 20  # bytes; smaller data files are not worth a shard of their own
 LARGEST_GAP = 0.01  # of a data file that is cloned although no tensor that is written claims it
+
+
+def holds_graph(prefix: Path) -> bool | None:
+    """Whether a bundle is object-based; None where there is no bundle. A damaged one counts as name-based."""
+    if not prefix.name or not index_file(prefix).is_file():
+        return None
+    try:
+        return read_table(index_file(prefix)).find(GRAPH_KEY.encode()) is not None
+    except CkptMigrateError:
+        return False
 
 
 class MissingDataError(SourceError, LookupError):

@@ -134,6 +134,8 @@ def layer_path(name: str, full_name: str) -> str:
     >>> layer_path("model/layer_with_weights-3/cell/kernel", "lstm/lstm_cell/kernel")
     'model/lstm/cell/kernel'
     """
+    if "layer_with_weights-" not in name:
+        return name
     path, full = name.split("/"), full_name.split("/")
     read: list[str] = []
     known = 0  # parts of the full name that outer layers account for

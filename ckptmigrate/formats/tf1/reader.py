@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckptmigrate.errors import CkptMigrateError
-from ckptmigrate.formats.bundles import facts_of, files_of, issues_of, tensors_of
+from ckptmigrate.formats.bundles import facts_of, files_of, holds_graph, issues_of, tensors_of
 from ckptmigrate.formats.roles import role_of
-from ckptmigrate.objects import GRAPH_KEY
 from ckptmigrate.optimizers import recognise_names
 from ckptmigrate.table import Checkpoint, Role, Variable
 from ckptmigrate.wire.bundle import read_bundle
-from ckptmigrate.wire.names import index_file
 
 
 def identify(path: Path) -> bool:
     """Whether `path` is the prefix of a bundle without an object graph."""
-    if not path.name or not index_file(path).is_file():
-        return False
-    try:
-        return GRAPH_KEY not in read_bundle(path).entries
-    except CkptMigrateError:
-        return True  # a bundle by its name; reading it says what is wrong
+    return holds_graph(path) is False
 
 
 def read(path: Path) -> Checkpoint:

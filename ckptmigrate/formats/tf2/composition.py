@@ -1,7 +1,7 @@
 """From a checkpoint to an object graph and the keys its tensors stand under.
 
-The graph grows from a base: the template's, else the checkpoint's own, else an empty one. Variables are found in it by
-name; what the base lacks is added along its path, and what gets no value is taken out, so that the graph promises no key
+The graph grows from a base: the template's, else the checkpoint's own, else an empty one. Variables are found in it
+by name; what the base lacks is added along its path; what gets no value is taken out, so that the graph promises no key
 that isn't there (an optimizer that was left out then counts as missing when a program restores, as it should).
 """
 

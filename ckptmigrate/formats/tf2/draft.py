@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from ckptmigrate.formats.object_paths import Paths, paths_of
+from ckptmigrate.formats.object_paths import paths_of
 from ckptmigrate.formats.tf2.view import is_value, variable_names
 from ckptmigrate.objects import (
     ATTRIBUTES,
@@ -25,29 +26,53 @@ from ckptmigrate.objects import (
 _ATTRIBUTE_OF = {"table-keys": "table", "table-values": "table", "ITERATOR_STATE": "ITERATOR"}
 
 
+@dataclass(slots=True)
+class _Object:
+    """A node that can change. `held` are those of its attributes that have a value."""
+
+    children: list[Edge] = field(default_factory=list)
+    attributes: list[Attribute] = field(default_factory=list)
+    slots: dict[tuple[int, str], int] = field(default_factory=dict)
+    saver: tuple[str, str] | None = None
+    has_values: bool | None = None
+    held: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, node: Node) -> _Object:
+        slots: dict[tuple[int, str], int] = {}
+        for slot in node.slots:
+            slots.setdefault((slot.variable, slot.slot), slot.node)
+        return cls(list(node.children), list(node.attributes), slots, node.saver, node.has_values)
+
+    def kept(self) -> list[Attribute]:
+        return [a for a in self.attributes if a.key in self.held]
+
+
 class Draft:
-    """A graph that grows from a base, which may be empty.
+    """A graph that grows from a base; without one, from a bare root.
 
     Attributes:
         paths: Where the base's objects stand.
     """
 
     def __init__(self, base: ObjectGraph | None) -> None:
-        self._is_new = base is None
-        self._nodes = list(base.nodes) if base else [Node()]
-        graph = ObjectGraph(tuple(self._nodes))
-        self.paths: Paths = paths_of(graph)
+        graph = base or ObjectGraph((Node(has_values=True),))
+        self.paths = paths_of(graph)
+        self._objects = [_Object.of(node) for node in graph.nodes]
         self._variables = {name: n for n, name in variable_names(graph, self.paths).items()}
         self._places: dict[tuple[int, str], int] = {}
-        for number, node in enumerate(self._nodes):
+        self._by_key: dict[str, int] = {}
+        for number, node in enumerate(graph.nodes):
             for edge in node.children:
                 self._places.setdefault((number, edge.name), edge.node)
-        self._by_key = {a.key: n for n, node in reversed(list(enumerate(self._nodes))) for a in node.attributes}
-        self._kept: dict[int, set[str]] = defaultdict(set)
+            for attribute in node.attributes:
+                self._by_key.setdefault(attribute.key, number)
 
     def variable(self, name: str) -> int:
         """The node of a variable, added along its path where there is none."""
-        return self._variables[name] if name in self._variables else self.along(0, name)
+        if name not in self._variables:
+            self._variables[name] = self.along(0, name)
+        return self._variables[name]
 
     def along(self, start: int, path: str) -> int:
         """The node at the end of a path of escaped local names; what is missing is added."""
@@ -56,90 +81,77 @@ class Draft:
             local = unescape(part)
             following = self._places.get((number, local))
             if following is None:
-                following = self._places[number, local] = self._add(Node())
-                node = self._nodes[number]
-                self._nodes[number] = replace(node, children=(*node.children, Edge(local, following)))
+                following = self._places[number, local] = self._add()
+                self._objects[number].children.append(Edge(local, following))
             number = following
         return number
 
     def keyed(self, key: str) -> int | None:
-        """The node whose attribute has that key, or the beginning of it."""
-        found = self._by_key.get(key)
-        if found is None and ATTRIBUTES in key:
-            head, _, suffix = key.rpartition(ATTRIBUTES)
-            found = self._by_key.get(head + ATTRIBUTES + _ATTRIBUTE_OF.get(suffix, suffix))
-        return found
+        """The node with an attribute of that key, or one whose key is the beginning of it."""
+        number = self._by_key.get(key)
+        return self._by_key.get(_attribute_of(key)) if number is None else number
 
     def full_name(self, number: int) -> str:
-        """The full name that a node's variable has in the base."""
-        return next((a.full_name for a in self._nodes[number].attributes if is_value(a)), "")
+        """The full name of the variable in a node; "" when it has none."""
+        return next((a.full_name for a in self._objects[number].attributes if is_value(a)), "")
 
     def hold(self, number: int, key: str, full_name: str = "") -> str:
-        """Makes a node hold a variable's value; gives the key it has, or gets.
+        """Makes a node hold a variable's value; gives the key of it.
 
         Args:
             number: The node.
-            key: For a node without one.
-            full_name: Replaces the one it has, unless empty.
+            key: For a node that has none.
+            full_name: In place of the one it has, unless empty.
         """
-        node = self._nodes[number]
-        for at, attribute in enumerate(node.attributes):
-            if is_value(attribute):
-                named = replace(attribute, full_name=full_name or attribute.full_name)
-                attributes = (*node.attributes[:at], named, *node.attributes[at + 1 :])
-                self._nodes[number] = replace(node, attributes=attributes)
-                break
-        else:
-            named = Attribute(VARIABLE_VALUE, full_name, key)
-            self._nodes[number] = replace(node, attributes=(*node.attributes, named))
-        self._kept[number].add(named.key)
-        return named.key
+        node = self._objects[number]
+        found = next((at for at, a in enumerate(node.attributes) if is_value(a)), None)
+        if found is None:
+            node.attributes.append(Attribute(VARIABLE_VALUE, full_name, key))
+        elif full_name and full_name != node.attributes[found].full_name:
+            old = node.attributes[found]
+            node.attributes[found] = Attribute(old.name, full_name, old.key)
+        attribute = node.attributes[-1 if found is None else found]
+        node.held.add(attribute.key)
+        return attribute.key
 
     def hold_key(self, key: str) -> None:
         """Makes the node that a key speaks of hold the value under that key."""
         number = self.keyed(key)
-        head, _, suffix = key.rpartition(ATTRIBUTES)
-        name = _ATTRIBUTE_OF.get(suffix, suffix)
+        attribute = _attribute_of(key)
         if number is None:
-            number = self.along(0, head)
-            node = self._nodes[number]
-            attribute = Attribute(name, "", head + ATTRIBUTES + name)
-            self._nodes[number] = replace(node, attributes=(*node.attributes, attribute))
-            self._by_key[attribute.key] = number
-        self._kept[number].update((key, head + ATTRIBUTES + name))
+            head, _, name = attribute.rpartition(ATTRIBUTES)
+            number = self._by_key[attribute] = self.along(0, head)
+            self._objects[number].attributes.append(Attribute(name, "", attribute))
+        self._objects[number].held.update((key, attribute))
 
     def slot(self, optimizer: int, variable: int, name: str, key: str, full_name: str) -> str:
-        """Makes an optimizer's slot hold a value; gives its key."""
-        node = self._nodes[optimizer]
-        for reference in node.slots:
-            if (reference.variable, reference.slot) == (variable, name):
-                return self.hold(reference.node, key)
-        number = self._add(Node())
-        self._nodes[optimizer] = replace(node, slots=(*node.slots, SlotReference(variable, name, number)))
-        return self.hold(number, key, full_name)
+        """Makes an optimizer's slot hold a value; gives the key of it."""
+        slots = self._objects[optimizer].slots
+        if (variable, name) not in slots:
+            slots[variable, name] = self._add()
+        number = slots[variable, name]
+        return self.hold(number, key, self.full_name(number) or full_name)
 
-    def _add(self, node: Node) -> int:
-        self._nodes.append(node)
-        return len(self._nodes) - 1
+    def _add(self) -> int:
+        self._objects.append(_Object())
+        return len(self._objects) - 1
 
     def finish(self) -> ObjectGraph:
         """The graph: attributes that got no value are gone, and so are slots and edges that led only to them."""
-        held = [tuple(a for a in node.attributes if a.key in self._kept[n]) for n, node in enumerate(self._nodes)]
+        held = [node.kept() for node in self._objects]
         lost = {
-            n
-            for n, node in enumerate(self._nodes)
-            if node.attributes and not held[n] and not node.children and not node.slots
+            n for n, o in enumerate(self._objects) if o.attributes and not held[n] and not o.children and not o.slots
         }
+        tells = any(node.has_values is not None for node in self._objects)
         nodes = [
-            replace(
-                node,
-                attributes=held[n],
-                children=tuple(e for e in node.children if e.node not in lost),
-                slots=tuple(s for s in node.slots if held[s.node]),
+            Node(
+                tuple(edge for edge in node.children if edge.node not in lost),
+                tuple(held[number]),
+                tuple(SlotReference(variable, name, n) for (variable, name), n in node.slots.items() if held[n]),
+                node.saver,
             )
-            for n, node in enumerate(self._nodes)
+            for number, node in enumerate(self._objects)
         ]
-        tells = self._is_new or any(node.has_values is not None for node in nodes)
         return ObjectGraph(tuple(_with_flags(nodes) if tells else nodes))
 
 
@@ -152,7 +164,13 @@ def slot_key(variable_key: str, optimizer: str, slot: str) -> str:
     return f"{variable_key.removesuffix(VALUE_SUFFIX)}{OPTIMIZER_SLOT}{optimizer}/{escape(slot)}{VALUE_SUFFIX}"
 
 
-def _with_flags(nodes: list[Node]) -> list[Node]:
+def _attribute_of(key: str) -> str:
+    """The key that the graph has for a stored one."""
+    head, attributes, suffix = key.rpartition(ATTRIBUTES)
+    return head + attributes + _ATTRIBUTE_OF.get(suffix, suffix)
+
+
+def _with_flags(nodes: list[Node]) -> Iterator[Node]:
     """`has_values` told of every node: it, or something below it, has a value."""
     parents: dict[int, list[int]] = defaultdict(list)
     for number, node in enumerate(nodes):
@@ -165,4 +183,5 @@ def _with_flags(nodes: list[Node]) -> list[Node]:
             if parent not in full:
                 full.add(parent)
                 queue.append(parent)
-    return [replace(node, has_values=number in full) for number, node in enumerate(nodes)]
+    for number, node in enumerate(nodes):
+        yield Node(node.children, node.attributes, node.slots, node.saver, number in full)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ckptmigrate.dtypes import STRING, VARIANT
-from ckptmigrate.errors import CkptMigrateError, DamagedError
-from ckptmigrate.formats.bundles import facts_of, files_of, issues_of, tensor_of, tensors_of
+from ckptmigrate.errors import DamagedError
+from ckptmigrate.formats.bundles import facts_of, files_of, holds_graph, issues_of, tensor_of, tensors_of
 from ckptmigrate.formats.object_paths import layer_path, paths_of
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.formats.tf2.states import states_of
@@ -24,12 +24,7 @@ _SHOWN = 20  # names in a message
 
 def identify(path: Path) -> bool:
     """Whether `path` is the prefix of a bundle with an object graph."""
-    if not path.name or not index_file(path).is_file():
-        return False
-    try:
-        return GRAPH_KEY in read_bundle(path).entries
-    except CkptMigrateError:
-        return False
+    return holds_graph(path) is True
 
 
 def read(path: Path) -> Checkpoint:

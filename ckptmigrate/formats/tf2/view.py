@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ckptmigrate.formats.object_paths import Paths
-from ckptmigrate.objects import OBJECT_CONFIG, VALUE_SUFFIX, VARIABLE_VALUE, Attribute, ObjectGraph
+from ckptmigrate.objects import ATTRIBUTES, OBJECT_CONFIG, VALUE_SUFFIX, VARIABLE_VALUE, Attribute, ObjectGraph
 from ckptmigrate.table import Stored, Tensor
 
 
@@ -41,21 +42,24 @@ class View:
     @classmethod
     def of(cls, graph: ObjectGraph, paths: Paths, tensors: Mapping[str, Tensor]) -> View:
         """Joins a graph with the tensors beside it."""
-        exact = {a.key: (number, a) for number, a in reversed(list(_attributes(graph))) if a.key in tensors}
-        ordered = sorted(tensors.keys() - exact.keys())
-        values: dict[int, list[Value]] = {}
-        missing, claimed = [], set(exact)
+        values: dict[int, list[Value]] = defaultdict(list)
+        claimed: set[str] = set()
+        others = []
         for number, attribute in _attributes(graph):
-            keys = [attribute.key]
-            if attribute.key not in exact:
-                # The key of a table or an iterator is the beginning of its tensors' keys (atlas: key grammar)
-                keys = [k for k in _beginning(ordered, attribute.key) if k not in claimed]
-                claimed.update(keys)
-                if not keys and attribute.name != OBJECT_CONFIG:
-                    missing.append(attribute.key)
-            elif exact[attribute.key] != (number, attribute):
-                continue  # two nodes of one key: the first has it
-            values.setdefault(number, []).extend(Value(attribute, Stored(k, tensors[k])) for k in keys)
+            if attribute.key not in tensors:
+                others.append((number, attribute))
+            elif attribute.key not in claimed:  # of two nodes with one key the first has it
+                values[number].append(Value(attribute, Stored(attribute.key, tensors[attribute.key])))
+                claimed.add(attribute.key)
+        ordered = sorted(tensors.keys() - claimed)
+        missing = []
+        for number, attribute in others:
+            # The key of a table or an iterator is the beginning of its tensors' keys.
+            keys = [key for key in _beginning(ordered, attribute.key) if key not in claimed]
+            values[number] += [Value(attribute, Stored(key, tensors[key])) for key in keys]
+            claimed.update(keys)
+            if not keys and attribute.name != OBJECT_CONFIG:
+                missing.append(attribute.key)
         unknown = tuple(key for key in tensors if key not in claimed)
         held = {number: tuple(found) for number, found in values.items() if found}
         return cls(graph, paths, variable_names(graph, paths), held, tuple(missing), unknown)
@@ -90,8 +94,8 @@ def _attributes(graph: ObjectGraph) -> Iterator[tuple[int, Attribute]]:
 
 
 def _beginning(ordered: list[str], prefix: str) -> Iterator[str]:
-    """The keys that begin with `prefix`, of a sorted list."""
+    """The keys that begin with `prefix`, of a sorted list; a prefix without the mark of attributes says nothing."""
     at = bisect_left(ordered, prefix)
-    while prefix and at < len(ordered) and ordered[at].startswith(prefix):
+    while ATTRIBUTES in prefix and at < len(ordered) and ordered[at].startswith(prefix):
         yield ordered[at]
         at += 1
