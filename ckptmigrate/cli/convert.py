@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -93,8 +93,9 @@ def convert(
         _write_report(report, result)
         return result
 
-    hint = _next(source, destination, to) if not dry_run else ""
-    _answer(work, as_json, source, destination, hint)
+    hint = f"ckptmigrate verify {shlex.quote(source)} {shlex.quote(destination)} --level framework"
+    is_checked = dry_run or verify is options.Check.framework
+    _answer(work, as_json, source, destination, hint="" if is_checked else hint)
 
 
 def verify(
@@ -123,7 +124,7 @@ def verify(
 
         return run(source, destination, level=options.text(level), progress=tell, **keywords)
 
-    _answer(work, as_json, source, destination)
+    _answer(work, as_json, source, destination, plan=False)
 
 
 def diff(
@@ -151,16 +152,17 @@ def diff(
 
         return run(source, destination, rtol=rtol, atol=atol, progress=tell, **keywords)
 
-    _answer(work, as_json, source, destination)
+    _answer(work, as_json, source, destination, equal="equal", plan=False)
 
 
-def _answer(work: Callable[[Progress], Report], as_json: bool, source: str, destination: str, hint: str = "") -> None:
+def _answer(work: Callable[[Progress], Report], as_json: bool, source: str, destination: str, **told: Any) -> None:
+    """Runs a command and ends the process; `told` says how its report is told (report_lines)."""
+
     def command() -> Answer:
         with progress(not as_json) as tell:
             report = work(tell)
-        return Answer(
-            report.to_json, lambda: report_lines(report, hint if report.exit_code == 0 else ""), report.exit_code
-        )
+        hint = told.pop("hint", "") if report.exit_code == 0 else ""
+        return Answer(report.to_json, lambda: report_lines(report, **{**told, "hint": hint}), report.exit_code)
 
     blank = {**BLANKS["diff"], "source": {"path": source}, "target": {"path": destination}}
     raise typer.Exit(give(command, as_json, blank))
@@ -182,7 +184,3 @@ def _write_report(name: str, report: Report) -> None:
             Path(name).write_text(as_text(report.to_json()), encoding="ascii")
         except OSError as error:
             raise OutputError(f"the report can't be written: {error.strerror}", where=name) from error
-
-
-def _next(source: str, destination: str, to: str) -> str:
-    return f"ckptmigrate verify {shlex.quote(source)} {shlex.quote(destination)} --level framework"

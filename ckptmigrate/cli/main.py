@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Ended as end:
         say(["interrupted"])
         return end.exit_code
-    except CkptMigrateError as error:  # standard output itself failed
+    except CkptMigrateError as error:
         say([f"error: {error}"])
         return error.exit_code
 
@@ -99,6 +99,8 @@ def _run(words: list[str]) -> int:
         return refuse(UsageError(message, hint=f"{command} --help"), "--json" in words, _blank(words))
     except typer.Abort:
         return 128 + signal.SIGINT
+    except CkptMigrateError:  # standard output can't be written
+        raise
     except Exception as error:  # noqa: BLE001 a bug of ours must still end with one line and an exit code
         return refuse(_bug(error), "--json" in words, _blank(words))
     return code if isinstance(code, int) else 0

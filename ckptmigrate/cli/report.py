@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ckptmigrate.report import Report, Row
 
 VERDICTS = {
-    "verified": "verified",
     "written": "written, not verified",
     "planned": "planned; nothing was written",
     "differs": "differs",
@@ -22,21 +21,24 @@ VERDICTS = {
 }
 PROOFS = (("inverse", "inverse"), ("recomputed", "recomputation"))
 FAILED = ("differs", "missing", "extra")
+MAX_DETAILS = 2  # different ones that a run shows
 WIDE = 100  # characters of a line that names a source and a target
 DONE = ("equal", "written", "planned")
 
 
-def report_lines(report: Report, hint: str = "") -> Iterator[str]:
-    """The whole report; `hint` is the next command to type."""
-    yield f"{VERDICTS[report.verdict]}: {_summary(report)}"
+def report_lines(report: Report, *, hint: str = "", equal: str = "verified", plan: bool = True) -> Iterator[str]:
+    """The whole report.
+
+    Args:
+        report: Any report.
+        hint: The next command to type.
+        equal: What to call a verdict that found no difference.
+        plan: Say of everything where it went, not only of what differs or was left out.
+    """
+    yield f"{equal if report.verdict == 'verified' else VERDICTS[report.verdict]}: {_summary(report)}"
     yield from columns(_facts(report))
-    for outcome in FAILED:
-        yield from _section(outcome, [r for r in report.rows if r.outcome == outcome], cut=True)
-    done = [r for r in report.rows if r.outcome in DONE]
-    yield from _section("what went where", [r for r in done if not r.slot])
-    yield from _slots([r for r in done if r.slot])
-    for outcome in ("filled", "dropped"):
-        yield from _section(outcome, [r for r in report.rows if r.outcome == outcome])
+    if report.verdict != "refused":
+        yield from _sections(report, plan)
     if report.issues:
         yield ""
         yield from issue_lines(report.issues)
@@ -45,11 +47,24 @@ def report_lines(report: Report, hint: str = "") -> Iterator[str]:
         yield f"next: {visible(hint)}"
 
 
+def _sections(report: Report, plan: bool) -> Iterator[str]:
+    for outcome in FAILED:
+        yield from _section(outcome, [r for r in report.rows if r.outcome == outcome], cut=True)
+    if plan:
+        done = [r for r in report.rows if r.outcome in DONE]
+        yield from _section("what went where", [r for r in done if not r.slot])
+        yield from _slots([r for r in done if r.slot])
+    for outcome in ("filled", "dropped"):
+        yield from _section(outcome, [r for r in report.rows if r.outcome == outcome])
+
+
 def _summary(report: Report) -> str:
     counts = report.counts
     total = sum(counts.get(outcome, 0) for outcome in (*DONE, *FAILED))
     if report.verdict in ("written", "planned"):
         parts = [count(total, "tensor")]
+    elif report.verdict == "refused":
+        parts = []
     elif counts.get("equal"):
         equal = Counter[str](row.proof for row in report.rows if row.outcome == "equal")
         proofs = [f"{equal[p]:,} by {how}" for p, how in PROOFS if equal[p]]
@@ -58,9 +73,9 @@ def _summary(report: Report) -> str:
         ]
     else:
         parts = []
-    parts += [
-        f"{counts[o]:,} {'differ' if o == 'differs' else o}" for o in (*FAILED, "filled", "dropped") if counts.get(o)
-    ]
+    if report.verdict != "refused":
+        told = [o for o in (*FAILED, "filled", "dropped") if counts.get(o)]
+        parts += [f"{counts[o]:,} {'differ' if o == 'differs' else o}" for o in told]
     severities = Counter[str](i.severity for i in report.issues)
     parts += [count(severities[s], s) for s in ("error", "loss") if severities[s]]
     return ", ".join(parts) or "nothing to compare"
@@ -73,6 +88,10 @@ def _facts(report: Report) -> list[tuple[str, ...]]:
         facts.append((word, f"{side.get('path', '')}  [{side.get('format', '')}]"))
     if template := report.details.get("template"):
         facts.append(("template", _of_library(str(template))))
+    if framework := report.details.get("framework"):
+        told = f"{framework.get('checked_by', '')}: {framework.get('restored', 0):,} restored"
+        read_only = framework.get("read_only")
+        facts.append(("checked by", told + (f", {read_only:,} only read" if read_only else "")))
     if report.verdict not in ("planned", "refused"):
         facts += _work(report)
     return facts
@@ -110,11 +129,10 @@ def _section(title: str, rows: Sequence[Row], cut: bool = False) -> Iterator[str
         first = some[0]
         lines += _arrow(visible(text), f"  x{len(some)}" if len(some) > 1 else "")
         lines += [f"      {visible(step)}" for step in first.steps]
-        details = {r.detail for r in some if r.detail}
-        if len(details) == 1:
-            lines.append(f"      {visible(details.pop())}")
-        elif details:
-            lines.append(f"      {visible(first.detail)} (and others)")
+        details = list(dict.fromkeys(r.detail for r in some if r.detail))
+        if details:
+            others = "; ..." if len(details) > MAX_DETAILS else ""
+            lines.append(f"      {visible('; '.join(details[:MAX_DETAILS]))}{others}")
     yield ""
     yield f"{title} ({len(rows):,})"
     yield from shortened(lines) if cut else lines

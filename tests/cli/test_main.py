@@ -16,7 +16,7 @@ from ckptmigrate.cli import options
 from ckptmigrate.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
-ADAM = ROOT / "fixtures" / "tf1" / "adam" / "model.ckpt"
+ADAM = ROOT / "fixtures" / "tf1" / "adam" / "model.ckpt-3"
 PROGRAM = [sys.executable, "-m", "ckptmigrate"]
 ISSUE = {"kind", "severity", "name", "message", "hint", "where"}
 
@@ -95,26 +95,29 @@ def test_a_full_disk_for_the_output_is_exit_7() -> None:
     assert "Traceback" not in done.stderr
 
 
+# Sends itself a signal when it opens the first file of its output.
+INTERRUPTED = """
+import signal, sys
+from ckptmigrate.cli.main import main
+def hook(event, arguments):
+    if event == "open" and "ckptmigrate-" in str(arguments[0]) and ".data-" in str(arguments[0]):
+        signal.raise_signal({number})
+sys.addaudithook(hook)
+sys.exit(main({words}))
+"""
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda n: str(int(n))
 )
-def test_a_signal_ends_the_run_and_says_so(number: signal.Signals, code: int, tmp_path: Path) -> None:
-    """The source is a pipe that nobody finishes: it can be opened from here once the program waits on it."""
-    fifo = tmp_path / "mapping.yaml"
-    os.mkfifo(fifo)
-    process = subprocess.Popen([*PROGRAM, "mapping", "check", str(fifo)], stderr=subprocess.PIPE, text=True)
-    pipe = waited_on(fifo, process)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    os.close(pipe)
-    assert (process.returncode, said) == (code, "interrupted\n")
-
-
-def waited_on(fifo: Path, process: subprocess.Popen[str]) -> int:
-    """The pipe's other end, as soon as the process has opened it."""
-    while process.poll() is None:
-        try:
-            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody reads yet
-            continue
-    raise AssertionError(f"ended early: {process.communicate()}")
+def test_a_signal_leaves_nothing_behind(number: signal.Signals, code: int, as_json: bool, tmp_path: Path) -> None:
+    words = ["convert", str(ADAM), str(tmp_path / "out" / "ckpt"), "--to", "tf2", *["--json"][:as_json]]
+    program = INTERRUPTED.format(number=int(number), words=words)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr == ("" if as_json else "interrupted\n")
+    if as_json:
+        document = json.loads(done.stdout)
+        assert (document["verdict"], document["issues"][0]["kind"]) == ("refused", "interrupted")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -25,7 +25,7 @@ def test_a_verified_conversion() -> None:
     issues = (Issue("guess", "note", "", "the averages stand beside the raw weights", "--averages use"),)
     details = {"bytes_moved": 12, "bytes_cloned": 12_000_000, "seconds": 0.4321}
     report = Report(SOURCE, TARGET, "verified", tuple(rows), issues, details=details)
-    assert list(report_lines(report, "ckptmigrate inspect out/ckpt-0")) == [
+    assert list(report_lines(report, hint="ckptmigrate inspect out/ckpt-0")) == [
         "verified: 6 of 6 tensors equal (5 by inverse, 1 by recomputation), 1 filled, 2 dropped",
         "  from   train/model.ckpt-300  [tf1]",
         "  to     out/ckpt-0  [tf2]",
