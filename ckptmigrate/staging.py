@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptmigrate.errors import OutputError
+from ckptmigrate.wire.state_file import STATE_NAME
 
 STAGE_MARK = ".ckptmigrate-"
 COMMIT_NOTE = ".commit"
@@ -163,7 +164,7 @@ def existing_outputs(destination: Destination, patterns: Sequence[str]) -> list[
     if not destination.folder.is_dir():
         return []
     found: dict[Path, None] = {}
-    for pattern in patterns:
+    for pattern in (*patterns, STATE_NAME) if destination.is_folder else patterns:
         found.update(dict.fromkeys(sorted(destination.folder.glob(pattern))))
     return list(found)
 
