@@ -17,7 +17,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckptmigrate.dtypes import BY_NAME, BY_SAFETENSORS, FLOAT32
+from ckptmigrate.dtypes import BY_NAME, BY_SAFETENSORS, FLOAT32, from_numpy
 from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError, TargetError
 from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.formats.safetensors import FORMAT
@@ -35,9 +35,7 @@ def write(checkpoint: Checkpoint, folder: Path, options: WriteOptions = PLAIN) -
 
 
 def table(path: Path, **arrays: Any) -> Checkpoint:
-    tensors = {
-        name: Tensor.of(a, next(d for d in BY_NAME.values() if d.numpy == a.dtype)) for name, a in arrays.items()
-    }
+    tensors = {name: Tensor.of(a, from_numpy(a.dtype) or FLOAT32) for name, a in arrays.items()}
     return Checkpoint(path, "tf1", {name: Variable(name, t, name) for name, t in tensors.items()})
 
 

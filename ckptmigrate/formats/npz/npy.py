@@ -150,7 +150,7 @@ def _type(stored: np.dtype[Any], shape: tuple[int, ...], where: str) -> DType:
 def _strings(values: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, Any]:
     try:
         flat = [v if isinstance(v, bytes) else v.encode("utf-8") for v in values.ravel().tolist()]
-    except ValueError as error:  # UnicodeEncodeError is one
+    except (ValueError, SystemError) as error:  # lone surrogates; numbers past Unicode's end (CPython's own answer)
         raise DamagedError(f"not Unicode: {error}", where=where) from error
     strings: np.ndarray[Any, Any] = np.empty(values.shape, object)
     strings.ravel()[:] = flat
