@@ -115,3 +115,46 @@ def test_template_gives_the_structure(sequential, write):
         model.get_layer("d1").kernel,
         stored("keras_adam").get_tensor("model/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"),
     )
+
+
+def test_two_optimizers_keep_apart(sequential, without_graph):
+    parts = {"generator": sequential(), "discriminator": sequential()}
+    parts |= {"generator_optimizer": legacy.Adam(0.5), "discriminator_optimizer": legacy.Adam(0.5)}
+    for name in ("generator", "discriminator"):
+        parts[f"{name}_optimizer"]._create_all_weights(parts[name].trainable_variables)
+    status = tf.train.Checkpoint(**parts).restore(str(without_graph("gan")))
+    status.assert_existing_objects_matched()
+    status.assert_consumed()
+    assert [parts[f"{name}_optimizer"].iterations.numpy() for name in ("generator", "discriminator")] == [3, 5]
+    for name in ("generator", "discriminator"):
+        slot = parts[f"{name}_optimizer"].get_slot(parts[name].get_layer("d1").kernel, "v")
+        path = f"{name}/layer_with_weights-0/kernel/.OPTIMIZER_SLOT/{name}_optimizer/v/.ATTRIBUTES/VARIABLE_VALUE"
+        np.testing.assert_array_equal(slot, stored("gan").get_tensor(path))
+
+
+def test_load_weights_takes_it(sequential, write):
+    """The tf format of Keras' own save_weights: the model is the root."""
+    with open_checkpoint(TF2 / "weights_only" / "weights") as source:
+        written = write(replace(source, structure=Structure()), "tf2")
+    model = sequential()
+    model.load_weights(str(written)).assert_existing_objects_matched()
+    reader = tf.train.load_checkpoint(str(TF2 / "weights_only" / "weights"))
+    expected = reader.get_tensor("layer_with_weights-2/kernel/.ATTRIBUTES/VARIABLE_VALUE")
+    np.testing.assert_array_equal(model.get_layer("d2").kernel, expected)
+
+
+def test_a_tf1_optimizer_gets_its_slots(write):
+    """TF1's own Adam under tf.train.Checkpoint: powers as children, slots m and v."""
+    with open_checkpoint(TF2 / "tf1_optimizer" / "ckpt-1") as source:
+        written = write(replace(source, structure=Structure()), "tf2")
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        w = v1.get_variable("other/name", (3, 2), use_resource=True)
+        optimizer = v1.train.AdamOptimizer(0.01)
+        optimizer.apply_gradients([(tf.ones_like(w), w)])
+        status = tf.train.Checkpoint(w=w, optimizer=optimizer).restore(str(written))
+        status.assert_consumed().run_restore_ops(session)
+        slot, powers = session.run((optimizer.get_slot(w, "v"), optimizer._get_beta_accumulators()))
+    path = "w/.OPTIMIZER_SLOT/optimizer/v/.ATTRIBUTES/VARIABLE_VALUE"
+    np.testing.assert_array_equal(slot, stored("tf1_optimizer").get_tensor(path))
+    np.testing.assert_allclose(powers, [0.9**4, 0.999**4], rtol=1e-6)
