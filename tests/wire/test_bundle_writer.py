@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,17 @@ def test_bundles_of_tensorflow_are_written_byte_for_byte(tensorflow_index: Path,
     assert (tmp_path / shard).read_bytes() == bundle.shards[0].read_bytes()
     if data.startswith(b"\0\0"):  # not compressed
         assert (tmp_path / index).read_bytes() == data
+
+
+def test_an_index_of_several_blocks_is_tensorflows(tmp_path: Path) -> None:
+    """The digests are of what TensorFlow 2.21 wrote (raw_ops.SaveV2) for the same names and values in this order."""
+    keys = [f"tower_{i % 7}/layer_{i:05d}/kernel\u00ff"[: (None if i % 3 else -1)] for i in range(12_000)]
+    with BundleWriter(tmp_path, "m") as writer:
+        for key in sorted(keys, key=lambda key: key[::-1]):
+            writer.add_array(key, FLOAT, np.array(len(key), np.float32))
+        shard, index = writer.finish()
+    digests = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()[:32] for name in (shard, index)]
+    assert digests == ["88d867f3654878706a2eb64bbe43d040", "e121cd6eaa469a9e19200b9f7d1cbb7b"]
 
 
 @settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
