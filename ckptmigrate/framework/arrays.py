@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ckptmigrate.framework.compare import Finding, differing_values, stored_tensors
+from ckptmigrate.framework.compare import Finding, differing_values
 from ckptmigrate.issues import Issue
+from ckptmigrate.objects import VALUE_SUFFIX
 from ckptmigrate.table import Checkpoint, Tensor
 
 
@@ -16,7 +17,7 @@ def check_safetensors(checkpoint: Checkpoint) -> Finding:
     import safetensors
 
     issues: list[Issue] = []
-    tensors = {key: t for key, t in stored_tensors(checkpoint).items() if _safetensors_reads(t)}
+    tensors = {key: t for key, t in _members(checkpoint).items() if _safetensors_reads(t)}
     seen: set[str] = set()
     for path in checkpoint.files:
         if path.suffix == ".safetensors":
@@ -28,6 +29,11 @@ def check_safetensors(checkpoint: Checkpoint) -> Finding:
     return Finding(tuple(issues), {"checked_by": f"safetensors {safetensors.__version__}", "restored": len(seen)})
 
 
+def _members(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Every tensor by its name in the file: its key, which object-based sources end in a suffix. Copies stand once."""
+    return {entry.key.removesuffix(VALUE_SUFFIX): entry.tensor for entry in checkpoint.rows()}
+
+
 def _safetensors_reads(tensor: Tensor) -> bool:
     # the library's NumPy side asks numpy itself for float8, which has none
     return bool(tensor.dtype.safetensors) and not tensor.dtype.safetensors.startswith("F8")
@@ -35,7 +41,7 @@ def _safetensors_reads(tensor: Tensor) -> bool:
 
 def check_npz(checkpoint: Checkpoint) -> Finding:
     """Every tensor that NumPy holds as an array of the same type, read by `numpy.load(allow_pickle=False)`."""
-    tensors = stored_tensors(checkpoint)
+    tensors = _members(checkpoint)
     with np.load(Path(checkpoint.path), allow_pickle=False) as file:
         mine = {key: t for key, t in tensors.items() if key in file.files and _numpy_holds(t)}
         issues = [*differing_values(mine, lambda key: np.asarray(file[key]))]
@@ -50,7 +56,7 @@ def _numpy_holds(tensor: Tensor) -> bool:
 def _unseen(checkpoint: Checkpoint, seen: set[str], program: str) -> list[Issue]:
     """A tensor of a type that the program has but doesn't list is an error; other types are only noted."""
     reads = {"safetensors": _safetensors_reads, "numpy": _numpy_holds}[program]
-    unseen = {key: t for key, t in stored_tensors(checkpoint).items() if key not in seen}
+    unseen = {key: t for key, t in _members(checkpoint).items() if key not in seen}
     issues = [Issue("framework", "error", key, f"{program} doesn't see this") for key, t in unseen.items() if reads(t)]
     if len(unseen) > len(issues):
         count = len(unseen) - len(issues)
