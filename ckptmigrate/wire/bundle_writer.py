@@ -96,6 +96,7 @@ class BundleWriter:
         self._entries: dict[bytes, BundleEntry] = {}
         self._shards: list[_Shard] = []
         self._run: _Run | None = None
+        self._index_paths: tuple[Path, ...] = ()
         self._is_finished = False
         self._copied: dict[tuple[Path, int, int], tuple[int, int]] = {}
         self.bytes_moved = 0
@@ -112,8 +113,9 @@ class BundleWriter:
             if shard.descriptor >= 0:
                 os.close(shard.descriptor)
                 shard.descriptor = -1
-            if not self._is_finished:
-                shard.path.unlink(missing_ok=True)
+        if not self._is_finished:
+            for path in (*(shard.path for shard in self._shards), *self._index_paths):
+                path.unlink(missing_ok=True)
 
     def add_array(self, key: str, dtype: int, array: np.ndarray[Any, Any]) -> None:
         """Appends a tensor of values in memory.
@@ -234,6 +236,7 @@ class BundleWriter:
         items = [(b"", encode_header(num_shards))]
         items += ((key, encode_entry(entry)) for key, entry in sorted(self._entries.items()))
         part = path.with_name(f".{path.name}.part")
+        self._index_paths = (part, path)
         with _output(path):
             with part.open("xb") as file:
                 write_table(file, items, {PROVENANCE_BLOCK: self._provenance} if self._provenance else {})

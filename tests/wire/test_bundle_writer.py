@@ -260,7 +260,7 @@ def small_files(source: Bundle) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_files")
-@pytest.mark.parametrize("what", ["array", "copied", "shard"])
+@pytest.mark.parametrize("what", ["array", "copied", "shard", "index"])
 def test_a_full_disk_leaves_nothing(tmp_path: Path, source: Bundle, what: str) -> None:
     with BundleWriter(tmp_path, "m") as writer:
         with pytest.raises(OutputError, match="can't be written") as caught:
@@ -268,6 +268,10 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, source: Bundle, what: str) -
                 writer.add_array("w", FLOAT, np.ones(1 << 20, np.float32))
             elif what == "shard":
                 writer.add_shard(source.shards[0])
+            elif what == "index":
+                for i in range(4000):
+                    writer.add_array(f"{i:04d}", FLOAT, np.ones(1, np.float32))
+                writer.finish()
             else:
                 copy_some(writer, source, list(source.entries))
                 writer.finish()
