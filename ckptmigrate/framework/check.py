@@ -58,7 +58,10 @@ def _ask(request: dict[str, str], folder: Path, timeout: float) -> tuple[tuple[I
     question.write_text(json.dumps({**request, "answer": str(answer)}))
     command = [sys.executable, "-m", "ckptmigrate.framework.child", str(question)]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+        # `-m` lets Python import from the current folder: that must be ours, not one where someone's download lies.
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
+        )
     except subprocess.TimeoutExpired:
         return _failed(request, f"gave no answer within {timeout:g} s"), {"checked_by": "nothing"}
     if done.returncode == 0 and answer.exists():

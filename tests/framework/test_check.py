@@ -50,6 +50,17 @@ def test_a_child_that_crashes_is_an_issue(tmp_path, monkeypatch):
     assert "crashed with SIGSEGV" in issue.message
 
 
+def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
+    """A folder full of somebody's checkpoint may hold somebody's numpy.py too."""
+    for module in ("numpy", "json", "ckptmigrate", "tensorflow"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    with open_checkpoint(FIXTURES / "npz/plain/model.npz") as checkpoint:
+        issues, _ = check(checkpoint)
+    assert issues == ()
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_missing_extra_is_a_usage_error(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError) as error:
