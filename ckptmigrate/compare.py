@@ -152,12 +152,12 @@ def _is_stream(tensor: Tensor) -> bool:
 def _compare_streams(source: Extent, written: Extent) -> Finding:
     """Both sides chunk by chunk. While their bytes are equal one checksum serves both; it must be the stored one."""
     crc = 0
-    ours, theirs = bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES)
+    ours, theirs = bytearray(), bytearray()
     with ExitStack() as stack:
         readers = [_opened(stack, extent) for extent in (source, written)]
         for start in range(0, source.nbytes, CHUNK_BYTES):
             count = min(CHUNK_BYTES, source.nbytes - start)
-            if count < CHUNK_BYTES:
+            if count != len(ours):
                 ours, theirs = bytearray(count), bytearray(count)
             for read, buffer in zip(readers, (ours, theirs), strict=True):
                 read(start, buffer)
