@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from ckptmigrate.cli.text import SHOWN, visible
 from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError
 from ckptmigrate.issues import Issue
 
+_SENTENCES = ("error: ", "loss: ", "warning: ", "note: ", "  hint:  ")
 KINDS = {1: "failed", 2: "usage", 3: "source", 4: "damaged", 5: "mapping", 6: "target", 7: "output"}
 _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
@@ -67,7 +70,11 @@ def give(command: Callable[[], Answer], as_json: bool, blank: Mapping[str, Any])
     """
     try:
         answer = command()
-        output = as_text(answer.document()) if as_json else "".join(f"{line}\n" for line in answer.lines())
+        output = (
+            as_text(answer.document())
+            if as_json
+            else "".join(f"{line}\n" for line in fitted(answer.lines(), sys.stdout))
+        )
     except (CkptMigrateError, OSError, MemoryError, RecursionError) as error:
         return refuse(_ours(error), as_json, blank)
     except Ended as end:
@@ -107,6 +114,19 @@ def emit(text: str) -> None:
         raise OutputError(f"can't be written: {error.strerror}", where="standard output") from error
 
 
+def fitted(lines: Iterable[str], stream: TextIO) -> Iterator[str]:
+    """On a terminal, sentences broken between words; names, and everything elsewhere, as they are."""
+    width = shutil.get_terminal_size().columns if stream.isatty() else 0
+    for line in lines:
+        if 0 < width < len(line) and line.startswith(_SENTENCES):
+            indent = " " * (9 if line.startswith(" ") else 6)
+            yield from textwrap.wrap(
+                line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+            )
+        else:
+            yield line
+
+
 def _abandon() -> None:
     """Sends what is still buffered for stdout nowhere, so that Python doesn't complain at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -116,7 +136,7 @@ def _abandon() -> None:
 
 def say(lines: Iterable[str]) -> None:
     """Prints to stderr."""
-    for line in lines:
+    for line in fitted(lines, sys.stderr):
         print(line, file=sys.stderr)
 
 

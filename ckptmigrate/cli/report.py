@@ -125,7 +125,7 @@ def _section(title: str, rows: Sequence[Row], cut: bool = False) -> Iterator[str
     if not rows:
         return
     lines: list[str] = []
-    for text, some in runs(rows):
+    for text, some in [*runs(r for r in rows if cut or not r.slot), *_by_slot(r for r in rows if r.slot and not cut)]:
         first = some[0]
         lines += _arrow(visible(text), f"  x{len(some)}" if len(some) > 1 else "")
         lines += [f"      {visible(step)}" for step in first.steps]
@@ -170,6 +170,14 @@ def _way(row: Row) -> str:
     if not row.source or row.source == label or row.outcome == "dropped":
         return label
     return f"{row.source}{ARROW}{label}"
+
+
+def _by_slot(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Slots left out or filled: those of one name together, whatever their variables."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.slot, row.detail), []).append(row)
+    yield from ((f"slot {slot}", some) for (slot, _), some in groups.items())
 
 
 def _slots(rows: Sequence[Row]) -> Iterator[str]:
