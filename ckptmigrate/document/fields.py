@@ -114,10 +114,12 @@ def wrong_shape(sizes: list[Any] | tuple[Any, ...], item_bytes: int) -> str:
     """
     if len(sizes) > MAX_RANK:
         return f"at most {MAX_RANK} dimensions"
-    if any(type(size) is not int or size < 0 for size in sizes):
-        return "sizes from 0"
-    # NumPy multiplies the sizes that aren't 0 even where the tensor is empty.
-    if math.prod(size or 1 for size in sizes) * max(item_bytes, 1) > MAX_BYTES:
+    product = max(item_bytes, 1)
+    for size in sizes:
+        if type(size) is not int or size < 0:
+            return "sizes from 0"
+        product *= size or 1  # NumPy multiplies the sizes that aren't 0 even where the tensor is empty
+    if product > MAX_BYTES:
         return "a tensor that fits into memory"
     return ""
 

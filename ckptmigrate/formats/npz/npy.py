@@ -12,6 +12,7 @@ import re
 import struct
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,17 +76,13 @@ def parse_header(data: bytes, where: str) -> ArrayHeader:
     """
     text, start = _header_text(data, where)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd escapes in literals are no news
-            fields = ast.literal_eval(_PYTHON2_LONG.sub("", text.strip()))
-        descr, is_fortran, shape = fields["descr"], fields["fortran_order"], fields["shape"]
-        stored = np.dtype(descr)
+        stored, is_fortran, shape = _fields(text)
     except (ValueError, SyntaxError, TypeError, KeyError, AttributeError, MemoryError, RecursionError) as error:
         raise DamagedError(f"not a .npy header: {text[:80]!r}", where=where) from error
     reason = wrong_shape(shape, stored.itemsize) if type(shape) is tuple else "a tuple of sizes"
     if reason or type(is_fortran) is not bool:
         raise DamagedError(f"{reason or 'fortran_order True or False'} expected, {text[:80]!r} found", where=where)
-    return ArrayHeader(_type(stored, shape, where), stored, shape, is_fortran and len(shape) > 1, start)
+    return ArrayHeader(_type(stored, shape, where), stored, shape, bool(is_fortran) and len(shape) > 1, start)
 
 
 def header_bytes(dtype: DType, shape: tuple[int, ...]) -> bytes:
@@ -117,6 +114,14 @@ def elements(data: np.ndarray[Any, Any], header: ArrayHeader, where: str) -> np.
         return _strings(values, where)
     native: np.ndarray[Any, Any] = values.astype(header.dtype.numpy, copy=False)
     return native
+
+
+@lru_cache(maxsize=1024)  # an archive's arrays share few types and shapes
+def _fields(text: str) -> tuple[np.dtype[Any], object, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd escapes in literals are no news
+        fields = ast.literal_eval(_PYTHON2_LONG.sub("", text.strip()))
+    return np.dtype(fields["descr"]), fields["fortran_order"], fields["shape"]
 
 
 def _header_text(data: bytes, where: str) -> tuple[str, int]:
