@@ -275,7 +275,12 @@ class _Run:
             message = f"not written: the template has no {text}"
             self.findings.append(Issue("counter", "note", sources[0], message, where=where))
         else:
-            self.complain("conflict", sources[0], f"becomes {text}, which the template doesn't have", where)
+            hint = (
+                "give --template CKPT: this model isn't the template's"
+                if self.template.checkpoint.format == "template"
+                else ""
+            )
+            self.complain("conflict", sources[0], f"becomes {text}, which the template doesn't have", where, hint)
         return None
 
     # Filling

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -185,6 +186,9 @@ def _token(brace: Brace, kinds: dict[str, Hole], scope: Scope, side: int) -> Tok
                 else f"it is a {found.form} hole"
             )
             raise ValueError(f"{{{brace.body}}} calculates with {name}, but {what}")
+    tables = [table for name in formula.expression.names if (table := kinds[name].table)]
+    if math.prod(len(table.columns[0]) for table in tables) > expression.MAX_TRIALS:
+        raise ValueError(f"{{{brace.body}}} combines more than {expression.MAX_TRIALS} entries of tables")
     return formula
 
 

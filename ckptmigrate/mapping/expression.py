@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 MAX_LENGTH = 120  # characters; keeps nesting, and so recursion, shallow
-MAX_TRIALS = 100_000  # combinations of table entries tried per number
+MAX_TRIALS = 10_000  # combinations of table entries that may have to be tried per number; loading refuses more
 
 _TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][A-Za-z0-9_]*)|([-+*()]))", re.ASCII)
 
@@ -44,7 +44,7 @@ class Expression:
         """
         free = [name for name in self.names if name in entries and name not in known]
         choices = itertools.product(*(enumerate(entries[name]) for name in free))
-        for choice in itertools.islice(choices, MAX_TRIALS):
+        for choice in choices:
             values = dict(known) | {name: number for name, (_, number) in zip(free, choice, strict=True)}
             taken = {name: index for name, (index, _) in zip(free, choice, strict=True)}
             if not unknown:

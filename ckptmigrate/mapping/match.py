@@ -46,6 +46,25 @@ class Taken:
     problem: str = ""
 
 
+class _Index:
+    """Members of rules by the literal text that their pattern begins with."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, list[Member]] = defaultdict(list)
+        self._lengths: list[int] = []
+
+    def add(self, prefix: str, member: Member) -> None:
+        self._members[prefix].append(member)
+        self._lengths = sorted({*self._lengths, len(prefix)})
+
+    def at(self, name: str, start: int) -> Iterator[Member]:
+        """Those whose text stands in a name at some position."""
+        for length in self._lengths:
+            if length > len(name) - start:
+                return
+            yield from self._members.get(name[start : start + length], ())
+
+
 class Matcher:
     """The patterns that speak of one side, found by the literal text that names must begin with.
 
@@ -71,18 +90,23 @@ class Matcher:
         self.reverse = reverse
         self.exists = exists
         self._order = {rule: number for number, rule in enumerate(rules)}
-        self._by_prefix: dict[str, list[Member]] = defaultdict(list)
+        self._whole = _Index()
+        self._endings = _Index()
+        self._separators: set[str] = set()
         for rule in rules:
             for member, pattern in enumerate(rule.targets if reverse else rule.sources):
-                self._by_prefix[pattern.prefix].append((rule, member, pattern))
-        self._lengths = sorted({len(prefix) for prefix in self._by_prefix})
+                if pattern.has_leading:
+                    self._endings.add(pattern.ending_prefix, (rule, member, pattern))
+                    self._separators.add(pattern.separator)
+                else:
+                    self._whole.add(pattern.prefix, (rule, member, pattern))
 
     def candidates(self, name: str) -> Iterator[Member]:
         """Members of rules whose pattern may fit a name."""
-        for length in self._lengths:
-            if length > len(name):
-                return
-            yield from self._by_prefix.get(name[:length], ())
+        yield from self._whole.at(name, 0)
+        if self._separators:
+            starts = [0, *(i + 1 for i, c in enumerate(name) if c in self._separators)]
+            yield from dict.fromkeys(member for start in starts for member in self._endings.at(name, start))
 
     def matches(self, names: Iterable[str], rank: int | None = None) -> list[Match]:
         """Every way in which a variable that goes by these names fits a rule, equal bindings once."""

@@ -64,6 +64,11 @@ class Pattern:
         """The literal text every name it fits begins with."""
         return self.tokens[0] if self.tokens and isinstance(self.tokens[0], str) else ""
 
+    @property
+    def ending_prefix(self) -> str:
+        """The literal text behind a leading `.../`."""
+        return self.tokens[1] if len(self.tokens) > 1 and isinstance(self.tokens[1], str) else ""
+
     @cached_property
     def suffix(self) -> str:
         """The literal text every name it fits ends with."""

@@ -18,6 +18,7 @@ TABLES = {
     "nest": Table("nest", (("b", "a/b"), ("b", "a/b")), rejoin=True),
     "stem": Table("stem", (("c1", "c2", "c3"), ("0", "1", "2")), (0, 1, 2)),
     "mixed": Table("mixed", (("x", "y"), ("10", "20")), (10, 20)),
+    "big": Table("big", (tuple(map(str, range(200))),) * 2, tuple(range(200))),
     "same": Table("same", (("p", "q"), ("z", "z"))),
 }
 
@@ -168,6 +169,7 @@ WRONG = [
     (["a{x:int}"], ["b{(x}"], "isn't closed"),
     (["a{x:int}"], ["b{x 1}"], "should end"),
     (["a{x:int}"], ["b{x/2}"], "no place"),
+    (["{a:big}{b:big}"], ["{a+b}"], "combines more than"),
 ]
 
 
