@@ -61,6 +61,7 @@ def test_shards_come_back_the_same(rich: Checkpoint, same: Same, tmp_path: Path,
     assert sorted(written.files) == sorted(p.name for p in tmp_path.iterdir())
     assert written.files[-1] == written.commit
     same(FORMAT.read(tmp_path / written.commit), rich)
+    same(FORMAT.read(tmp_path / "x.safetensors"), rich)  # the name that was asked for
     patterns = FORMAT.writer.outputs("x.safetensors") if FORMAT.writer else ()
     assert {p.name for pattern in patterns for p in tmp_path.glob(pattern)} == set(written.files)
     if len(written.files) > 1:

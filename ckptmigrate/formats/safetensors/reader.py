@@ -12,7 +12,7 @@ import numpy as np
 from ckptmigrate.document.fields import Cursor, parse
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.formats.safetensors.header import MAX_HEADER_BYTES, Header, Place, read_header
-from ckptmigrate.formats.safetensors.naming import DOCUMENT, FORMAT_ID, INDEX_SUFFIX, SUFFIX
+from ckptmigrate.formats.safetensors.naming import DOCUMENT, FORMAT_ID, INDEX_SUFFIX, SUFFIX, stem
 from ckptmigrate.formats.unpacking import Container, unpack
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint, Extent, Tensor
@@ -39,13 +39,15 @@ def identify(path: Path) -> bool:
 
 
 def read(path: Path) -> Checkpoint:
-    """Opens a file or a shard index.
+    """Opens a file or a shard index; a name under which there is no file, but an index, means the index.
 
     Raises:
         SourceError: It can't be read, or holds element types we don't know.
         DamagedError: It breaks a rule of the format.
     """
-    return _read_sharded(path) if path.name.endswith(INDEX_SUFFIX) else _read_single(path)
+    index = path.with_name(stem(path.name) + INDEX_SUFFIX)
+    is_sharded = path == index or (not path.exists() and index.exists())
+    return _read_sharded(index) if is_sharded else _read_single(path)
 
 
 def _read_single(path: Path) -> Checkpoint:
