@@ -157,10 +157,13 @@ def _newest(folder: Path) -> Resolved | None:
     ranked = sorted((_is_complete(p.name, names), *_age(index_file(p)), p) for p in prefixes)
     if ranked:
         is_complete, _, _, prefix = ranked[-1]
-        what = "newest" if is_complete else "newest (none is complete)"
-        return Resolved(prefix, f"{prefix.name}, the {what} of {len(ranked)} in the folder" if names else "")
+        return Resolved(prefix, f"{prefix.name}, {_chosen(len(ranked))}{'' if is_complete else ', not complete'}")
     tables = sorted((*_age(folder / n), folder / n) for n in names if (folder / n).is_file() and is_table(folder / n))
-    return Resolved(tables[-1][-1], f"{tables[-1][-1].name}, the newest of {len(tables)}") if tables else None
+    return Resolved(tables[-1][-1], f"{tables[-1][-1].name}, {_chosen(len(tables))}") if tables else None
+
+
+def _chosen(count: int) -> str:
+    return "the only one in the folder" if count == 1 else f"the newest of {count} in the folder"
 
 
 def _is_complete(name: str, names: Iterable[str]) -> bool:

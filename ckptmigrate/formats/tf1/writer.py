@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ckptmigrate.formats import bundles
@@ -10,6 +11,8 @@ from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers import tf1_keys
 from ckptmigrate.table import Checkpoint, OptimizerState, Stored
+
+AVERAGES = "ExponentialMovingAverage"
 
 
 class Tf1Writer:
@@ -45,10 +48,15 @@ def stored_of(checkpoint: Checkpoint) -> Iterator[Stored]:
         yield Stored(variable.name, variable.tensor)
     for outer in checkpoint.optimizers:
         for state in _chain(outer):
-            keys = tf1_keys(state, taken)
+            keys = tf1_keys(_named(state), taken)
             yield from (Stored(keys.scalars[name], stored.tensor) for name, stored in state.scalars.items())
             yield from (Stored(keys.slots[key], stored.tensor) for key, stored in state.slots.items())
             taken.update(keys.scalars.values(), keys.slots.values())
+
+
+def _named(state: OptimizerState) -> OptimizerState:
+    """Averages under TF1's own name for them, not that of the object which held them."""
+    return replace(state, name=AVERAGES) if state.kind == "ema" else state
 
 
 def _chain(state: OptimizerState) -> Iterator[OptimizerState]:

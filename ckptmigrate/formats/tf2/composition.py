@@ -44,6 +44,7 @@ def compose(checkpoint: Checkpoint, template: Checkpoint | None) -> Composition:
     for state in checkpoint.optimizers:
         if state.kind == "ema":
             composer.add_averages(state)
+    composer.leave_out_optimizers()
     composer.add_blobs((template or checkpoint).structure.blobs)
     return Composition(composer.draft.finish(), tuple(composer.stored))
 
@@ -60,8 +61,9 @@ class _Composer:
         self.stored: list[Stored] = []
         self._keys: dict[str, str] = {}  # variable -> its key
         self._full_names: dict[str, str] = {}
-        self._optimizers = {name: number for number, name in draft.paths.optimizers.items()}
-        self._own = dict(self._optimizers)  # the base's, before others are added
+        self._own = {name: number for number, name in draft.paths.optimizers.items()}  # optimizers of the base
+        self._optimizers = {name: (number, name) for name, number in self._own.items()}
+        self._used: set[str] = set()
 
     def add_variables(self, checkpoint: Checkpoint) -> None:
         for variable in checkpoint.variables.values():
@@ -95,18 +97,18 @@ class _Composer:
     def add_averages(self, state: OptimizerState) -> None:
         """Averages stand as slots of the optimizer that made them, else of a node of their own."""
         name = state.name if state.name in self._own else state.parent or state.name.removesuffix(f"/{AVERAGE}")
-        if name not in self._optimizers and len(self._optimizers) == 1:
-            name = next(iter(self._optimizers))
         number, path = self._place(name, 0)
         self._add_slots(state, number, path)
 
     def _place(self, name: str, count: int) -> tuple[int, str]:
         """The node of an optimizer and its path: the base's of that name, its only one, or a new one."""
         if name not in self._optimizers and count == 1 and len(self._own) == 1:
-            name = next(iter(self._own))
-        if name not in self._optimizers:
-            self._optimizers[name] = self.draft.along(0, name)
-        return self._optimizers[name], name
+            self._optimizers[name] = next(iter(self._optimizers.values()))
+        elif name not in self._optimizers:
+            self._optimizers[name] = self.draft.along(0, name), name
+        number, path = self._optimizers[name]
+        self._used.add(path)
+        return number, path
 
     def _add_scalars(self, state: OptimizerState, number: int, path: str) -> None:
         owned = {below: node for node, below in self.draft.paths.owned.get(number, {}).items()}
@@ -135,6 +137,12 @@ class _Composer:
             key = slot_key(self._keys.get(slot.variable, slot.variable), path, name)
             variable = self.draft.variable(slot.variable)
             self._put(self.draft.slot(number, variable, name, key, full_name), stored.tensor)
+
+    def leave_out_optimizers(self) -> None:
+        """Cuts off the base's optimizers that nothing was put into."""
+        for name, number in self._own.items():
+            if name not in self._used and not any(used.startswith(f"{name}/") for used in self._used):
+                self.draft.leave_out(number)
 
     def add_blobs(self, blobs: Mapping[str, bytes]) -> None:
         """Configurations, where the graph has the objects they belong to."""

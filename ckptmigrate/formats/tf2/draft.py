@@ -62,6 +62,7 @@ class Draft:
         self._variables = {name: n for n, name in variable_names(graph, self.paths).items()}
         self._places: dict[tuple[int, str], int] = {}
         self._by_key: dict[str, int] = {}
+        self._cut: set[int] = set()
         for number, node in enumerate(graph.nodes):
             for edge in node.children:
                 self._places.setdefault((number, edge.name), edge.node)
@@ -132,6 +133,10 @@ class Draft:
         number = slots[variable, name]
         return self.hold(number, key, self.full_name(number) or full_name)
 
+    def leave_out(self, optimizer: int) -> None:
+        """Cuts an optimizer off: edges to it go, and with them its lists of the model's variables."""
+        self._cut.add(optimizer)
+
     def _add(self) -> int:
         self._objects.append(_Object())
         return len(self._objects) - 1
@@ -139,7 +144,7 @@ class Draft:
     def finish(self) -> ObjectGraph:
         """The graph: attributes that got no value are gone, and so are slots and edges that led only to them."""
         held = [node.kept() for node in self._objects]
-        lost = {
+        lost = self._cut | {
             n for n, o in enumerate(self._objects) if o.attributes and not held[n] and not o.children and not o.slots
         }
         tells = any(node.has_values is not None for node in self._objects)
