@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -111,7 +112,9 @@ class _Run:
     stuck: set[Rule] = field(default_factory=set)
 
     def assignment(self) -> Assignment:
-        """What was found."""
+        """What was found; kinds of findings that came up seldom first, so that many of one don't hide them."""
+        counts = Counter(issue.kind for issue in self.findings)
+        self.findings.sort(key=lambda issue: counts[issue.kind])
         return Assignment(
             tuple(self.moves),
             tuple(self.drops),
@@ -174,7 +177,7 @@ class _Run:
             variable = self.source.checkpoint.variables[name]
             if outcome.problem:
                 where = outcome.matches[0].rule.where
-                self.complain("conflict", name, outcome.problem, where)
+                self.complain("conflict", name, outcome.problem, where, outcome.hint)
             elif outcome.winner:
                 continue
             elif variable.role in FOLLOWING_ROLES:
@@ -187,6 +190,7 @@ class _Run:
                 self.unmatched.append(name)
                 side = "to" if self.reverse else "from"
                 hint = f"add a rule with `{side}: {name}`, or leave it out: --drop '{name}'"
+                hint = "" if len(self.unmatched) > 1 else hint  # once is enough
                 self.complain("unmatched", name, "no rule takes it", mapping.name, hint)
 
     # Rules

@@ -37,13 +37,14 @@ class Taken:
         matches: Every match that came into question.
         winner: The one that takes it; None when none does.
         lost: Matches of rules that the winner overrides.
-        problem: Why nothing takes it although something fits; "" otherwise.
+        problem, hint: Why nothing takes it although something fits, and what would settle it; "" otherwise.
     """
 
     matches: tuple[Match, ...]
     winner: Match | None = None
     lost: tuple[Match, ...] = ()
     problem: str = ""
+    hint: str = ""
 
 
 class _Index:
@@ -134,14 +135,15 @@ class Matcher:
         rules = self._winners(list(dict.fromkeys(match.rule for match in left)))
         if len(rules) > 1:
             both = " and ".join(f"{rule.where} ({rule})" for rule in rules[:2])
-            problem = f"two rules fit: {both}; `first: true` on the first of them would decide"
-            return Taken(tuple(matches), problem=problem)
+            hint = "say `first: true` in the first of them, under `rules`; or make one of them narrower"
+            return Taken(tuple(matches), problem=f"two rules fit: {both}", hint=hint)
         if not rules:
             return Taken(())
         winning = [match for match in left if match.rule is rules[0]]
         lost = tuple(match for match in left if match.rule is not rules[0])
         if len(winning) > 1 and (rules[0].kind != "drop" or winning[0].name == winning[1].name):
-            return Taken(tuple(matches), problem=_two_ways(winning[0], winning[1]))
+            problem, hint = _two_ways(winning[0], winning[1])
+            return Taken(tuple(matches), problem=problem, hint=hint)
         return Taken(tuple(matches), winning[0], lost)
 
     def _has_rank(self, rule: Rule, rank: int | None) -> bool:
@@ -160,16 +162,15 @@ def _is_same(match: Match, other: Match) -> bool:
     return match.rule is other.rule and match.member == other.member and match.binding == other.binding
 
 
-def _two_ways(first: Match, second: Match) -> str:
-    """What to say of a rule that fits in two ways."""
+def _two_ways(first: Match, second: Match) -> tuple[str, str]:
+    """What to say of a rule that fits in two ways, and what would settle it."""
     if first.member != second.member:
-        return f"it fits two patterns of one rule ({first.rule})"
+        return f"it fits two patterns of one rule ({first.rule})", ""
     if first.name != second.name:
-        return (
-            f"its names {first.name} and {second.name} fill the holes of {first.rule} differently; "
-            "`names: SYSTEM` says which system of names is meant"
-        )
-    return f"{first.rule} fits in two ways: {_values(first)}, or {_values(second)}"
+        problem = f"its names {first.name} and {second.name} fill the holes of {first.rule} differently"
+        return problem, "`names: SYSTEM`, or --names, says which system of names is meant"
+    hint = "kinds and ranges make a hole narrower: {x:int}, {x:1..4}, {x:TABLE}"
+    return f"{first.rule} fits in two ways: {_values(first)}, or {_values(second)}", hint
 
 
 def _values(match: Match) -> str:

@@ -335,3 +335,10 @@ def test_speed(run, checkpoint, variable):
     start = time.perf_counter()
     assert len(run(f"rename:\n{endings}", source, template).moves) == 2000
     assert time.perf_counter() - start < 2
+
+
+def test_many_findings_of_one_kind_do_not_hide_others(run):
+    assignment = run("rename:\n  a/{x}: b/{x}\n  '{x}/c': d/{x}", ["a/c", *(f"other/{i}" for i in range(50))])
+    assert [issue.kind for issue in assignment.findings][:2] == ["conflict", "unmatched"]
+    assert "first: true" in assignment.findings[0].hint
+    assert [bool(issue.hint) for issue in assignment.findings[1:4]] == [True, False, False]

@@ -1,5 +1,6 @@
 """Patterns: what they fit, in how many ways, and what they render."""
 
+import re
 import time
 
 import pytest
@@ -206,7 +207,7 @@ names = st.text("ab_/1", max_size=12)
 parts = st.sampled_from(["a", "b", "_", "/", "1", "{x}", "{y}", "{i:int}", "{n:nth}"])
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.lists(parts, min_size=1, max_size=6, unique=True), names)
 def test_what_fits_renders_back(pieces, name):
     pattern = compile_pattern("".join(pieces))
@@ -214,7 +215,7 @@ def test_what_fits_renders_back(pieces, name):
         assert pattern.render(binding) == name
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.lists(parts, min_size=1, max_size=6, unique=True), names)
 def test_readings_are_what_trying_everything_finds(pieces, name):
     pattern = compile_pattern("".join(pieces))
@@ -259,3 +260,30 @@ def test_expressions(text, values, expected):
 def test_an_expression_without_slope_is_ambiguous():
     assert len(list(expression.parse("0*a + 3").solve(3, {}, {}, "a"))) == 2
     assert list(expression.parse("0*a + 3").solve(4, {}, {}, "a")) == []
+
+
+holes = st.lists(
+    st.sampled_from(["{x}", "{i:int}", "{n:nth}", "{conv}", "{stem}"]), min_size=1, max_size=4, unique=True
+)
+glue = st.sampled_from(["/", "_", "a/", "/b_", "-"])
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(holes, st.randoms(use_true_random=False), st.data())
+def test_what_is_renamed_leads_back(pieces, random, data):
+    """The same holes in any order: a name is read with the values it was made from, or it is ambiguous."""
+    shuffled = random.sample(pieces, len(pieces))
+    texts = ["s/" + "".join(p + data.draw(glue) for p in side) + "e" for side in (pieces, shuffled)]
+    targets = re.sub(r":(int|nth)", "", texts[1])
+    (left,), (right,) = compile_patterns([texts[0]], [targets], scope())
+    binding = {
+        "x": data.draw(st.text("ab1_", min_size=1, max_size=3)),
+        "i": data.draw(st.integers(0, 40)),
+        "n": data.draw(st.integers(0, 12)),
+        "conv": data.draw(st.integers(0, 1)),
+        "stem": data.draw(st.integers(0, 2)),
+    }
+    binding = {name: value for name, value in binding.items() if name in left.names}
+    for pattern in (left, right):
+        found = pattern.bindings(pattern.render(binding))
+        assert binding in found or len(found) == 2
