@@ -13,12 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from ckptmigrate.wire.bundle import BundleWriter
-
-MIB = 1 << 20
-FLOAT32 = 1
 CONVERT = [sys.executable, "-m", "ckptmigrate", "convert"]
 TF_LIST = "import sys, tensorflow as tf; tf.train.load_checkpoint(sys.argv[1]).get_variable_to_shape_map()"
 TF_COPY = """
@@ -70,26 +64,11 @@ def medians(runs: int, *commands: tuple[list[str], Path | None]) -> list[Run]:
     return [Run(statistics.median(r.seconds for r in f), max(r.peak_kib for r in f)) for f in found]
 
 
-def make_bundle(folder: Path, mib: int, tensor_mib: int = 16) -> Path:
-    """A TF1 checkpoint of `mib` MiB in tensors of `tensor_mib` MiB."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = BundleWriter(folder, "model.ckpt")
-    values = np.random.default_rng(0).standard_normal((tensor_mib * MIB // 4096, 1024), np.float32)
-    for number in range(mib // tensor_mib):
-        writer.add_array(f"layer_{number}/weights", FLOAT32, values + np.float32(number))
-    writer.finish()
-    return folder / "model.ckpt"
-
-
-def make_many(folder: Path, count: int) -> Path:
-    """A TF1 checkpoint of `count` small variables in ResNet-like names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = BundleWriter(folder, "model.ckpt")
-    for number in range(count):
-        name = f"tower/block_{number // 8}/unit_{number % 8}/conv/weights"
-        writer.add_array(name, FLOAT32, np.full((3, 3, 4), number, np.float32))
-    writer.finish()
-    return folder / "model.ckpt"
+def made(kind: str, prefix: Path, size: int) -> Path:
+    """A checkpoint to measure, made by `make.py`."""
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([sys.executable, Path(__file__).with_name("make.py"), kind, prefix, str(size)], check=True)
+    return prefix
 
 
 def row(title: str, ours: str, other: str, ratio: str, bar: str) -> None:
@@ -111,7 +90,7 @@ def against(title: str, bar: float, ours: Run, other: Run) -> None:
 
 def measure_start(folder: Path, runs: int) -> Run:
     """`--help` and `inspect` of a small checkpoint."""
-    small = make_many(folder / "small", 20)
+    small = made("many", folder / "small" / "model.ckpt", 20)
     ckptmigrate = [sys.executable, "-m", "ckptmigrate"]
     helped, listed = medians(runs, ([*ckptmigrate, "--help"], None), ([*ckptmigrate, "inspect", str(small)], None))
     for title, run in (("--help", helped), ("inspect, 20 variables", listed)):
@@ -122,7 +101,7 @@ def measure_start(folder: Path, runs: int) -> Run:
 
 def measure_inspect(folder: Path, runs: int) -> None:
     """`inspect` of 10,000 variables against TensorFlow."""
-    many = make_many(folder / "many", 10_000)
+    many = made("many", folder / "many" / "model.ckpt", 10_000)
     ours, tf = medians(
         runs,
         ([sys.executable, "-m", "ckptmigrate", "inspect", str(many)], None),
@@ -133,7 +112,7 @@ def measure_inspect(folder: Path, runs: int) -> None:
 
 def measure_moves(folder: Path, runs: int) -> None:
     """Rename-only port and full copy of 1 GiB."""
-    prefix = make_bundle(folder / "1g", 1024)
+    prefix = made("large", folder / "1g" / "model.ckpt", 1024)
     mapping = folder / "rename.yaml"
     mapping.write_text(MAPPING, encoding="utf-8")
     out, copied = folder / "out", folder / "copied"
@@ -161,7 +140,7 @@ def measure_cloning(folder: Path, runs: int, start: Run) -> None:
         row("rename-only on a cloning filesystem", "", "", "", "skipped: this filesystem doesn't clone")
         return
     for mib in (256, 4096):
-        prefix, out = make_bundle(folder / f"clone{mib}", mib), folder / "out"
+        prefix, out = made("large", folder / f"clone{mib}" / "model.ckpt", mib), folder / "out"
         mapping = folder / "rename.yaml"
         port = [*CONVERT, str(prefix), f"{out}/ckpt-0", "--to", "tf2", "--mapping", str(mapping), "--verify", "none"]
         (ours,) = medians(runs, (port, out))
@@ -179,7 +158,7 @@ def measure_memory(folder: Path) -> None:
     mapping.write_text(MAPPING.split("rename:", maxsplit=1)[0] + rule, encoding="utf-8")
     limit = 2 * 2 * 16 + 64
     for mib in (512, 4096):
-        prefix, out = make_bundle(folder / f"memory{mib}", mib), folder / "out"
+        prefix, out = made("large", folder / f"memory{mib}" / "model.ckpt", mib), folder / "out"
         target = [str(prefix), f"{out}/model.safetensors", "--to", "safetensors"]
         for title, extra in (("copied", []), ("transposed", ["--mapping", str(mapping)])):
             peak = (timed([*CONVERT, *target, *extra], clear=out).peak_kib - bare) / 1024

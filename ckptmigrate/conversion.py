@@ -130,7 +130,7 @@ def convert(
             on_bytes=_counted(progress, plan_),
         )
         job = _Job(opened, plan_, target, writer, place, write)
-        refused = _check(job, chosen, allow_loss, force=force)
+        job, refused = _check(job, chosen, allow_loss, force=force)
         if refused is not None or dry_run:
             return refused or _report(job, "planned", plan_.rows(), allow_loss)
         report = _run(job, verify, allow_loss, force, progress)
@@ -230,19 +230,20 @@ def _counted(progress: Progress, plan: Plan) -> Any:
     return on_bytes
 
 
-def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> Report | None:
-    """A report of verdict `refused` when anything known before the first byte stops the run."""
-    issues = [*job.source.issues, *chosen.issues, *job.plan.issues]
-    issues += job.writer.check(job.plan.result(), job.options)
+def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple[_Job, Report | None]:
+    """The job less what the target can't hold, and a report of verdict `refused` when anything known stops the run."""
+    unheld = job.writer.check(job.plan.result(), job.options)
+    issues = [*job.source.issues, *chosen.issues, *job.plan.issues, *unheld]
     old = existing_outputs(job.destination, job.writer.outputs(job.destination.name))
     refuse_source(job.destination, old, job.source.files)
     if old and not force:
         hint = "name another destination, or add --force"
         issues.append(Issue("exists", "error", "", f"{old[0]} exists", hint, str(old[0])))
     job.details["issues"] = issues
-    if exit_code(issues, allow_loss=allow_loss) == 0:
-        return None
-    return _report(job, "refused", job.plan.rows(), allow_loss)
+    if exit_code(issues, allow_loss=allow_loss) != 0:
+        return job, _report(job, "refused", job.plan.rows(), allow_loss)
+    names = {issue.name for issue in unheld if issue.kind == "unholdable"}
+    return replace(job, plan=job.plan.without(names, f"{job.target.name} can't hold it")), None
 
 
 def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progress) -> Report:

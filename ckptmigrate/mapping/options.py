@@ -39,9 +39,10 @@ class PlanOptions:
     dtype: str = ""
     blocks: tuple[OptimizerBlock, ...] = ()
 
-    def keeps_keys(self, source_format: str) -> bool:
-        """Whether an untouched tensor of that format keeps its stored key."""
-        return source_format == self.target_format or self.target_format in KEY_KEEPERS
+    def keeps_keys(self, source: Checkpoint) -> bool:
+        """Whether an untouched tensor keeps its stored key, and an object graph goes along with it."""
+        back = source.format in KEY_KEEPERS and self.target_format == "tf2" and source.structure.objects is not None
+        return source.format == self.target_format or self.target_format in KEY_KEEPERS or back
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from collections.abc import Mapping as MappingType
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,6 +55,20 @@ class Plan:
             metadata=self.source.metadata,
         )
 
+    def without(self, names: Collection[str], why: str) -> Plan:
+        """The plan less what the target can't hold, by label or stored key; that is listed as dropped."""
+        lost = {(e.optimizer, e.name, e.slot) for e in self.result().rows() if e.label in names or e.key in names}
+        if not lost:
+            return self
+        rows = [Row(row_name(p), p.slot, p.source, "dropped", detail=why) for p in self.planned if p.place in lost]
+        return replace(
+            self,
+            planned=tuple(p for p in self.planned if p.place not in lost),
+            dropped=(*self.dropped, *rows),
+            variables={name: v for name, v in self.variables.items() if ("", name, "") not in lost},
+            optimizers=tuple(_less(state, lost) for state in self.optimizers),
+        )
+
     def lost_fills(self) -> list[Issue]:
         """Reads what fill rules used backwards drop: a value other than the fill would be lost."""
         return [
@@ -76,6 +90,14 @@ class Plan:
             )
             for p in self.planned
         ] + list(self.dropped)
+
+
+def _less(state: OptimizerState, lost: Collection[tuple[str, str, str]]) -> OptimizerState:
+    return replace(
+        state,
+        slots={key: s for key, s in state.slots.items() if (state.name, key.variable, key.slot) not in lost},
+        scalars={name: s for name, s in state.scalars.items() if (state.name, name, "") not in lost},
+    )
 
 
 def row_name(planned: Planned) -> str:
@@ -213,7 +235,7 @@ def _target_variable(planning: Planning, planned: Planned, move: Move, first: Va
         aliases = {**given.aliases, **renamed}
         return Variable(planned.name, planned.tensor, key, given.role, given.trainable, aliases)
     unchanged = planned.name == first.name and len(move.sources) == 1 and not move.operations
-    keeps_key = unchanged and options.keeps_keys(source.format)
+    keeps_key = unchanged and options.keeps_keys(source)
     return Variable(
         planned.name,
         planned.tensor,

@@ -44,7 +44,7 @@ class _Way:
     @property
     def keeps_keys(self) -> bool:
         unchanged = self.conversion.state.dialect == self.state.dialect and self.name == self.state.name
-        return unchanged and not self.is_fresh and self.planning.options.keeps_keys(self.planning.source.format)
+        return unchanged and not self.is_fresh and self.planning.options.keeps_keys(self.planning.source)
 
     def initial(self, slot: str) -> float:
         return initial_value(self.conversion.state.kind, self.conversion.state.dialect, slot)
