@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from ckptmigrate.cli.text import SHOWN, visible
+from ckptmigrate import runs
+from ckptmigrate.cli.text import SHOWN, shortened, visible
 from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError
 from ckptmigrate.issues import Issue
 
@@ -153,20 +154,40 @@ def error_lines(error: CkptMigrateError) -> list[str]:
 
 
 def issue_lines(issues: Sequence[Issue]) -> list[str]:
-    """Issues for people, worst first, twenty of each severity."""
+    """Issues for people, worst first, twenty of each severity; what is said of many names is said once."""
     lines: list[str] = []
     for severity in ("error", "loss", "warning", "note"):
-        some = [i for i in issues if i.severity == severity]
-        last_hint = ""
-        for issue in some[:SHOWN]:
-            lines.append(f"{severity}: {_sentence(issue)}")
-            if issue.where:
-                lines.append(f"  where: {visible(issue.where)}")
-            if issue.hint and issue.hint != last_hint:
-                lines += hint_lines(issue.hint)
-            last_hint = issue.hint
-        if len(some) > SHOWN:
-            lines.append(f"{severity}: ... and {len(some) - SHOWN} more; --json lists all")
+        groups: dict[tuple[str, str], list[Issue]] = {}
+        for issue in issues:
+            if issue.severity == severity:
+                groups.setdefault((_sentence(issue), issue.where), []).append(issue)
+        told = list(groups.values())
+        hints: set[str] = set()
+        for group in told[:SHOWN]:
+            lines += _group_lines(group, hints)
+        if rest := sum(len(group) for group in told[SHOWN:]):
+            lines.append(f"{severity}: ... and {rest} more; --json lists all")
+    return lines
+
+
+def _group_lines(group: Sequence[Issue], hints: set[str]) -> list[str]:
+    """One sentence, the names it is about, where, and the hint, unless it was given before."""
+    first = group[0]
+    names = [issue.name for issue in group if issue.name and issue.name not in first.message]
+    told = runs.fold(found := runs.collapse(names), [""] * len(found))
+    if len(told) == 1:
+        times = f"  x{len(names)}" if len(names) > 1 else ""
+        lines = [f"{first.severity}: {visible(told[0].text)}{times}: {visible(first.message)}"]
+    else:
+        lines = [f"{first.severity}: {visible(first.message or first.kind)}" + (f"  x{len(names)}" if names else "")]
+        lines += shortened(
+            [f"    {visible(r.text)}" + (f"  x{len(r.names)}" if len(r.names) > 1 else "") for r in told]
+        )
+    if first.where:
+        lines.append(f"  where: {visible(first.where)}")
+    if first.hint and first.hint not in hints:
+        lines += hint_lines(first.hint)
+    hints.add(first.hint)
     return lines
 
 
@@ -177,9 +198,8 @@ def hint_lines(hint: str) -> list[str]:
 
 
 def _sentence(issue: Issue) -> str:
-    if not issue.name or issue.name in issue.message:
-        return visible(issue.message or issue.kind)
-    return visible(f"{issue.name}: {issue.message}")
+    """What an issue says, without the name it says it of."""
+    return issue.message or issue.kind
 
 
 def _ours(error: Exception) -> CkptMigrateError:

@@ -81,7 +81,7 @@ def auto(source: Checkpoint) -> str:
     raise MappingError(
         f"no mapping of the library is meant for this checkpoint ({len(loaded)} looked at)",
         where=str(source.path),
-        hint="`ckptmigrate mapping list` shows them, `ckptmigrate mapping draft` starts one",
+        hint="`ckptmigrate mapping list` shows them; mappings/README.md says how to write one",
     )
 
 

@@ -72,11 +72,24 @@ def test_what_is_no_hyperparameter_is_refused(text: str) -> None:
 
 def test_of_many_the_first_twenty_and_the_count() -> None:
     assert shortened([f"  {n}" for n in range(25)])[-1] == "  ... and 5 more; --json lists all"
-    issues = [Issue("unmatched", "error", f"v{n}", "no rule takes it", "add a rule", "m.yaml:3") for n in range(57)]
+    issues = [Issue("unmatched", "error", f"v{n}", f"no rule takes {n}", "add a rule", "m.yaml:3") for n in range(57)]
     lines = issue_lines(issues)
-    assert lines[:3] == ["error: v0: no rule takes it", "  where: m.yaml:3", "  hint:  add a rule"]
+    assert lines[:3] == ["error: v0: no rule takes 0", "  where: m.yaml:3", "  hint:  add a rule"]
     assert lines[-1] == "error: ... and 37 more; --json lists all"
     assert lines.count("  hint:  add a rule") == 1
+
+
+def test_what_is_said_of_many_names_is_said_once() -> None:
+    names = [*(f"layer_{n}/w" for n in range(57)), "head/bias"]
+    issues = [Issue("unmatched", "error", name, "no rule takes it", f"--drop {name}", "m.yaml") for name in names]
+    assert issue_lines(issues) == [
+        "error: no rule takes it  x58",
+        "    layer_{0..56}/w  x57",
+        "    head/bias",
+        "  where: m.yaml",
+        "  hint:  --drop layer_0/w",
+    ]
+    assert issue_lines(issues[:2])[0] == "error: layer_{0,1}/w  x2: no rule takes it"
 
 
 def test_an_error_says_what_where_and_what_to_do() -> None:
