@@ -15,17 +15,20 @@ AVERAGE = "average"
 
 def states_of(view: View) -> tuple[OptimizerState, ...]:
     """Every optimizer's state, averages behind it as a state of kind `ema`; an inner optimizer is one of its own."""
-    return tuple(state for number, name in view.paths.optimizers.items() for state in _states(view, number, name))
+    taken: set[str] = set()  # keys of slots: hostile graphs give one to two variables
+    optimizers = view.paths.optimizers.items()
+    return tuple(state for number, name in optimizers for state in _states(view, number, name, taken))
 
 
-def _states(view: View, number: int, name: str) -> list[OptimizerState]:
+def _states(view: View, number: int, name: str, taken: set[str]) -> list[OptimizerState]:
     """The state of one node, and the averages that stand among its slots."""
     slots: dict[SlotKey, Stored] = {}
     unbound: list[Stored] = []
     for reference in view.graph.nodes[number].slots:
         value = view.value(reference.node)
-        if value is None:
+        if value is None or value.stored.key in taken:
             continue
+        taken.add(value.stored.key)
         owner = view.names.get(reference.variable)
         key = SlotKey(owner or "", reference.slot)
         if owner is None or key in slots:
