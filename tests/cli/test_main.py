@@ -74,6 +74,68 @@ def test_a_missing_source_in_each_command(capsys: pytest.CaptureFixture[str], tm
         assert document.get("path", nowhere) == nowhere
 
 
+ROW = {"name", "slot", "source", "outcome", "steps", "proof", "detail"}
+OUTCOMES = {"equal", "differs", "missing", "extra", "dropped", "filled"}
+
+
+def assert_pair_document(document: dict) -> None:
+    """The document of convert, verify and diff."""
+    assert set(document) >= {"source", "target", "verdict", "rows", "counts", "issues"}
+    assert document["verdict"] in {"verified", "differs", "refused", "written"}
+    assert {"path", "format", "files"} <= set(document["source"])
+    for row in document["rows"]:
+        assert set(row) == ROW
+        assert row["outcome"] in OUTCOMES
+        assert row["proof"] in {"inverse", "recomputed", "none"}
+    assert all(set(issue) == ISSUE for issue in document["issues"])
+
+
+def test_documents_of_two_checkpoints(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out, report = str(tmp_path / "ckpt"), tmp_path / "report.json"
+    code, converted = run_json(capsys, "convert", str(ADAM), out, "--to", "tf2", "--report", str(report))
+    assert (code, converted["verdict"]) == (0, "verified")
+    assert json.loads(report.read_text("utf-8")) == converted
+    code, verified = run_json(capsys, "verify", str(ADAM), out)
+    assert (code, verified["verdict"], verified["counts"]["equal"]) == (0, "verified", converted["counts"]["equal"])
+    code, different = run_json(capsys, "diff", str(ADAM), str(ROOT / "fixtures" / "tf1" / "ema" / "model.ckpt"))
+    assert (code, different["verdict"]) == (1, "differs")
+    code, refused = run_json(capsys, "convert", str(ADAM), out, "--to", "tf2")
+    assert (code, refused["verdict"]) == (7, "refused")
+    assert [issue["kind"] for issue in refused["issues"] if issue["severity"] == "error"] == ["exists"]
+    for document in (converted, verified, different):
+        assert_pair_document(document)
+
+
+def test_documents_of_one_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = run_json(capsys, "inspect", str(ADAM.parent), "--stats")
+    assert (code, document["format"], document["path"]) == (0, "tf1", str(ADAM))
+    assert all({"name", "dtype", "shape", "nbytes", "role", "trainable", "aliases", "copies", "stats"} <= set(v)
+               for v in document["variables"])  # fmt: skip
+    (adam,) = document["optimizers"]
+    assert set(adam) >= {"name", "kind", "dialect", "step", "hyper", "scalars", "slots"}
+    assert {s["name"]: s["value"] for s in adam["scalars"]} == {"beta1_power": 0.6560999, "beta2_power": 0.9960061}
+
+
+def test_documents_of_mappings(capsys: pytest.CaptureFixture[str]) -> None:
+    code, listed = run_json(capsys, "mapping", "list")
+    assert code == 0
+    assert {"name", "title", "rules", "file"} == set(listed["mappings"][0])
+    code, checked = run_json(capsys, "mapping", "check", "od/ssd_mobilenet_v2")
+    assert (code, checked["issues"]) == (0, [])
+    assert {"where", "text", "verdict", "reason", "unproven"} == set(checked["rules"][0])
+    code, explained = run_json(capsys, "mapping", "explain", "od/ssd_mobilenet_v2", "no/such")
+    assert (code, explained["explanations"][0]["problem"]) == (5, "no rule fits it")
+
+
+def test_the_console_script_and_the_module_are_one(capsys: pytest.CaptureFixture[str]) -> None:
+    script = Path(sys.executable).with_name("ckptmigrate")
+    if not script.exists():
+        pytest.skip("the console script isn't installed beside this interpreter")
+    for program in ([str(script)], PROGRAM):
+        done = subprocess.run([*program, "convert"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+
+
 def test_choices_are_those_of_the_library() -> None:
     assert tuple(d.value for d in options.Dialect) == table.DIALECTS
 
