@@ -14,7 +14,7 @@ from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
 from ckptmigrate.errors import UsageError
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.issues import Issue, exit_code
-from ckptmigrate.mapping.options import PlanOptions
+from ckptmigrate.mapping.options import KEY_KEEPERS, PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
 from ckptmigrate.provenance import provenance
 from ckptmigrate.report import Report, Row, Verdict
@@ -125,7 +125,7 @@ def convert(
             template=chosen.template,
             flavor=flavor,
             max_shard_bytes=max_shard_bytes,
-            provenance=_provenance(opened, chosen, flags),
+            provenance=_provenance(opened, chosen, flags, target),
             state_file=place.is_folder,
             on_bytes=_counted(progress, plan_),
         )
@@ -212,10 +212,11 @@ def _plain(options: MappingOptions) -> dict[str, Any]:
     }
 
 
-def _provenance(source: Checkpoint, chosen: Chosen, flags: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(source: Checkpoint, chosen: Chosen, flags: Mapping[str, Any], target: Format) -> dict[str, Any]:
     defaults = {"optimizer": "keep"}
     kept = {k: v for k, v in flags.items() if defaults.get(k) != v and k != "verify"}
-    return provenance(source, mapping=chosen.provenance, template=chosen.template, flags=kept)
+    origin = source.origin if target.name in KEY_KEEPERS else ""
+    return provenance(source, mapping=chosen.provenance, template=chosen.template, flags=kept, origin=origin)
 
 
 def _counted(progress: Progress, plan: Plan) -> Any:

@@ -28,7 +28,12 @@ def digest(checkpoint: Checkpoint) -> str:
 
 
 def provenance(
-    source: Checkpoint, *, mapping: Mapping[str, str], template: Checkpoint | None, flags: Mapping[str, Any]
+    source: Checkpoint,
+    *,
+    mapping: Mapping[str, str],
+    template: Checkpoint | None,
+    flags: Mapping[str, Any],
+    origin: str = "",
 ) -> dict[str, Any]:
     """The record that an output carries.
 
@@ -37,11 +42,14 @@ def provenance(
         mapping: {"name", "digest"} of the mapping, or {}.
         template: The template, or None.
         flags: The options that change what is written, without those left at their default.
+        origin: The format whose keys the output has, where that is not its own (see `Checkpoint.origin`).
     """
     record: dict[str, Any] = {
         "tool": f"ckptmigrate {VERSION}",
         "source": {"format": source.format, "digest": digest(source)},
     }
+    if origin:
+        record["origin"] = origin
     if mapping:
         record["mapping"] = dict(mapping)
     if template is not None:

@@ -26,6 +26,9 @@ LOSSY_ROLES = frozenset({"weight", "bn_mean", "bn_variance", "table", "other"})
 # The optimizer dialects, oldest first.
 DIALECTS = ("keras1", "tf1", "keras-legacy", "keras2", "keras3")
 
+# Formats whose names and keys are those of another one.
+_NAMED_ALIKE = {"tf1-v1": "tf1"}
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -259,6 +262,15 @@ class Checkpoint:
         """Closes the files that stayed open. Tensors can't be read afterwards."""
         for closer in self.closers:
             closer()
+
+    @property
+    def origin(self) -> str:
+        """The format whose names and keys it has: its own; for a container of tensors, the one they are from."""
+        record = self.metadata.get("provenance")
+        told = record.get("origin") if isinstance(record, Mapping) else None
+        if isinstance(told, str):
+            return told
+        return "tf2" if self.structure.objects is not None else _NAMED_ALIKE.get(self.format, self.format)
 
     def rows(self) -> Iterator[Entry]:
         """The flat table: every variable, then every optimizer's scalars, slots and unbound state."""

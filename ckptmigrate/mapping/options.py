@@ -41,8 +41,7 @@ class PlanOptions:
 
     def keeps_keys(self, source: Checkpoint) -> bool:
         """Whether an untouched tensor keeps its stored key, and an object graph goes along with it."""
-        back = source.format in KEY_KEEPERS and self.target_format == "tf2" and source.structure.objects is not None
-        return source.format == self.target_format or self.target_format in KEY_KEEPERS or back
+        return source.origin == self.target_format or self.target_format in KEY_KEEPERS
 
 
 @dataclass(frozen=True, slots=True)

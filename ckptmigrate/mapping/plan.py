@@ -129,9 +129,8 @@ def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint |
     planned += [p for state in moved_states for p in state.planned]
     dropped += left_out + [row for state in moved_states for row in state.dropped]
     variables = {v.name: v for v in _variables(planning, moves, fills)}
-    unchanged = (
-        source.format == options.target_format and template is None and list(variables) == list(source.variables)
-    )
+    unchanged = options.keeps_keys(source) and template is None
+    unchanged = unchanged and all(moved.move.sources == moved.move.targets for moved in moves)
     return Plan(
         source,
         template,

@@ -133,7 +133,7 @@ def _dialect(planning: Planning, state: OptimizerState) -> str:
     source, template, options = planning.source, planning.template, planning.options
     if options.dialect:
         return options.dialect
-    if not options.dialects or source.format == options.target_format:
+    if not options.dialects or source.origin == options.target_format:
         return state.dialect
     given = [o.dialect for o in template.optimizers if o.kind != EMA] if template else []
     return given[0] if given and given[0] in options.dialects else options.dialects[0]
