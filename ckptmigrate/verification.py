@@ -112,7 +112,7 @@ def _is_extra(entry: Entry, accounted: set[str], plan: Plan, written: Checkpoint
 
 
 def _extra(entry: Entry) -> Row:
-    return Row(entry.label, entry.slot, "", "extra", detail=f"nobody planned it: {entry.key}")
+    return Row(entry.name if entry.slot else entry.label, entry.slot, "", "extra", detail=f"nobody planned it: {entry.key}")
 
 
 def total_bytes(tensors: Sequence[Tensor]) -> int:
