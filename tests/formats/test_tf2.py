@@ -240,7 +240,27 @@ def test_large_graph_opens_at_once(save):
     assert time.perf_counter() - started < 2  # 0.04 s when nothing else runs
 
 
+def test_missing_data_file_still_lists_the_keys(save):
+    path = save(node([("w", 1)]), node(key="w"))
+    path.with_name("ckpt.data-00000-of-00001").unlink()
+    with open_checkpoint(path) as checkpoint:
+        assert (checkpoint.format, list(checkpoint.variables)) == ("tf2", ["w"])
+        assert [i.severity for i in checkpoint.issues] == ["error"]
+
+
 # Writing
+
+
+def test_keys_that_its_own_graph_does_not_know_stay_unknown(save, write):
+    keys = ["custom/saver-0", "loose" + VALUE_SUFFIX, "t/.ATTRIBUTES/odd-1", "t/.ATTRIBUTES/odd-2"]
+    table = Node((), (Attribute("odd", "", "t/.ATTRIBUTES/odd"),))
+    path = save(node([("w", 1), ("t", 2)]), node(key="w"), table, keys=keys, without=["t/.ATTRIBUTES/odd"])
+    with open_checkpoint(path) as source:
+        written = write(source)
+        counter = "save_counter" + VALUE_SUFFIX
+        assert set(read_bundle(written.path).entries) == set(read_bundle(path).entries) | {counter}
+        assert written.structure.objects.nodes[1:3] == source.structure.objects.nodes[1:3]
+        assert len(written.structure.objects.nodes) == 4
 
 
 def test_own_graph_is_kept(write):

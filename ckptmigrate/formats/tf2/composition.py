@@ -35,9 +35,9 @@ class Composition:
 
 def compose(checkpoint: Checkpoint, template: Checkpoint | None) -> Composition:
     """Lays out a checkpoint as an object-based file; no tensor is read."""
-    base = template.structure.objects if template is not None else checkpoint.structure.objects
+    base = (template or checkpoint).structure.objects
     composer = _Composer(Draft(base))
-    composer.add_variables(checkpoint)
+    composer.add_variables(checkpoint, is_own=template is None and base is not None)
     for state in checkpoint.optimizers:
         if state.kind != "ema":
             composer.add_optimizer(state, _count(checkpoint))
@@ -65,8 +65,14 @@ class _Composer:
         self._optimizers = {name: (number, name) for name, number in self._own.items()}
         self._used: set[str] = set()
 
-    def add_variables(self, checkpoint: Checkpoint) -> None:
+    def add_variables(self, checkpoint: Checkpoint, *, is_own: bool) -> None:
+        """Every variable, and a counter of saves. Keys that the file's own graph doesn't know stay unknown to it."""
         for variable in checkpoint.variables.values():
+            known = self.draft.knows(variable.name) or self.draft.keyed(variable.name) is not None
+            if is_own and variable.key and not known:
+                self._keys[variable.name] = variable.key
+                self._put(variable.key, variable.tensor)
+                continue
             full_name = next(iter(variable.aliases.get("full_name", ())), "")
             self._full_names[variable.name] = full_name or variable.name
             if ATTRIBUTES in variable.name:
@@ -80,8 +86,8 @@ class _Composer:
             self._put(key, Tensor.of(np.zeros((), np.int64), INT64))
 
     def _variable(self, name: str, full_name: str) -> str:
-        number = self.draft.variable(name)
-        return self.draft.hold(number, name + VALUE_SUFFIX, full_name or self.draft.full_name(number) or name)
+        made_up = "" if self.draft.knows(name) else name
+        return self.draft.hold(self.draft.variable(name), name + VALUE_SUFFIX, full_name or made_up)
 
     def add_optimizer(self, state: OptimizerState, count: int) -> None:
         """The state of one optimizer, and of those inside it."""
@@ -89,8 +95,9 @@ class _Composer:
         self._add_scalars(state, number, path)
         self._add_slots(state, number, path)
         for loose in state.unbound:
-            self.draft.hold_key(loose.key)
-            self.stored.append(loose)
+            key = loose.key if ATTRIBUTES in loose.key else loose.key + VALUE_SUFFIX
+            self.draft.hold_key(key)
+            self._put(key, loose.tensor)
         if state.wraps is not None:
             self.add_optimizer(state.wraps, 0)
 

@@ -62,12 +62,14 @@ class Draft:
         self._variables = {name: n for n, name in variable_names(graph, self.paths).items()}
         self._places: dict[tuple[int, str], int] = {}
         self._by_key: dict[str, int] = {}
+        self._beginnings: dict[str, list[str]] = defaultdict(list)
         self._cut: set[int] = set()
         for number, node in enumerate(graph.nodes):
             for edge in node.children:
                 self._places.setdefault((number, edge.name), edge.node)
             for attribute in node.attributes:
                 self._by_key.setdefault(attribute.key, number)
+                self._beginnings[attribute.key.rpartition(ATTRIBUTES)[0]].append(attribute.key)
 
     def variable(self, name: str) -> int:
         """The node of a variable, added along its path where there is none."""
@@ -87,10 +89,21 @@ class Draft:
             number = following
         return number
 
+    def knows(self, name: str) -> bool:
+        """Whether the base has a variable of that name."""
+        return name in self._variables
+
     def keyed(self, key: str) -> int | None:
-        """The node with an attribute of that key, or one whose key is the beginning of it."""
-        number = self._by_key.get(key)
-        return self._by_key.get(_attribute_of(key)) if number is None else number
+        """The node with an attribute of that key, or with one whose key is the beginning of it (tables, iterators)."""
+        return self._by_key.get(self._attribute(key))
+
+    def _attribute(self, key: str) -> str:
+        """The key that the graph has, or would have, for a stored one."""
+        head, attributes, suffix = key.rpartition(ATTRIBUTES)
+        if key not in self._by_key and attributes:
+            known = (k for k in self._beginnings[head] if key.startswith(k))
+            return next(known, head + attributes + _ATTRIBUTE_OF.get(suffix, suffix))
+        return key
 
     def full_name(self, number: int) -> str:
         """The full name of the variable in a node; "" when it has none."""
@@ -117,13 +130,14 @@ class Draft:
 
     def hold_key(self, key: str) -> None:
         """Makes the node that a key speaks of hold the value under that key."""
-        number = self.keyed(key)
-        attribute = _attribute_of(key)
+        attribute = self._attribute(key)
+        number = self._by_key.get(attribute)
         if number is None:
             head, _, name = attribute.rpartition(ATTRIBUTES)
             number = self._by_key[attribute] = self.along(0, head)
+            self._beginnings[head].append(attribute)
             self._objects[number].attributes.append(Attribute(name, "", attribute))
-        self._objects[number].held.update((key, attribute))
+        self._objects[number].held.add(attribute)
 
     def slot(self, optimizer: int, variable: int, name: str, key: str, full_name: str) -> str:
         """Makes an optimizer's slot hold a value; gives the key of it."""
@@ -167,12 +181,6 @@ def slot_key(variable_key: str, optimizer: str, slot: str) -> str:
     'w/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/VARIABLE_VALUE'
     """
     return f"{variable_key.removesuffix(VALUE_SUFFIX)}{OPTIMIZER_SLOT}{optimizer}/{escape(slot)}{VALUE_SUFFIX}"
-
-
-def _attribute_of(key: str) -> str:
-    """The key that the graph has for a stored one."""
-    head, attributes, suffix = key.rpartition(ATTRIBUTES)
-    return head + attributes + _ATTRIBUTE_OF.get(suffix, suffix)
 
 
 def _with_flags(nodes: list[Node]) -> Iterator[Node]:

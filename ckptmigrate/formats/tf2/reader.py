@@ -7,7 +7,15 @@ from pathlib import Path
 
 from ckptmigrate.dtypes import STRING, VARIANT
 from ckptmigrate.errors import DamagedError
-from ckptmigrate.formats.bundles import facts_of, files_of, holds_graph, issues_of, tensor_of, tensors_of
+from ckptmigrate.formats.bundles import (
+    MissingDataError,
+    facts_of,
+    files_of,
+    holds_graph,
+    issues_of,
+    tensor_of,
+    tensors_of,
+)
 from ckptmigrate.formats.object_paths import layer_path, paths_of
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.formats.tf2.states import states_of
@@ -31,7 +39,7 @@ def read(path: Path) -> Checkpoint:
     """Opens an object-based bundle by its prefix; reads the index, the graph, and scalars of optimizers.
 
     Raises:
-        SourceError: There is no index, it is for newer readers, or the data file that holds the graph is missing.
+        SourceError: There is no index, or it is for newer readers.
         DamagedError: The index or the graph is damaged, or there is no graph.
     """
     bundle = read_bundle(path)
@@ -86,7 +94,10 @@ def _graph(bundle: Bundle) -> ObjectGraph:
     tensor = tensor_of(bundle, GRAPH_KEY)
     if tensor.dtype is not STRING or tensor.shape != ():
         raise DamagedError(f"expected one string, found {tensor.dtype} of shape {tensor.shape}", where=_where(bundle))
-    graph = decode_graph(tensor.read().reshape(-1)[0], _where(bundle))
+    try:
+        graph = decode_graph(tensor.read().reshape(-1)[0], _where(bundle))
+    except MissingDataError:  # the keys can still be listed; an issue tells of the file
+        graph = ObjectGraph(())
     return graph if graph.nodes else ObjectGraph((Node(),))
 
 

@@ -23,8 +23,19 @@ class Tf2Writer:
     holds_averages = True
 
     def check(self, checkpoint: Checkpoint, options: WriteOptions) -> tuple[Issue, ...]:
-        """What can't be held: reserved keys, and names that lead to one object."""
-        return tuple(bundles.key_issues(compose(checkpoint, options.template).stored))
+        """What can't be held: reserved keys, names that lead to one object, slots in lists that the template lacks."""
+        issues = bundles.key_issues(compose(checkpoint, options.template).stored)
+        if options.template is not None and options.template.structure.objects is not None:
+            known = {a.key for node in options.template.structure.objects.nodes for a in node.attributes}
+            loose = [(s.name, stored.key) for s in checkpoint.optimizers for stored in s.unbound]
+            issues += [
+                Issue(
+                    "slot", "loss", key, f"{name}: nothing tells whose slot this is, and the template has no such key"
+                )
+                for name, key in loose
+                if key not in known
+            ]
+        return tuple(issues)
 
     def outputs(self, name: str) -> tuple[str, ...]:
         """Glob patterns of the files."""
