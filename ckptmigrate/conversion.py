@@ -20,7 +20,6 @@ from ckptmigrate.provenance import provenance
 from ckptmigrate.report import Report, Row, Verdict
 from ckptmigrate.staging import (
     Destination,
-    Stage,
     copy_mode,
     destination_of,
     existing_outputs,
@@ -254,7 +253,7 @@ def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progres
     with stage(job.destination) as staged:
         written = job.writer.write(job.plan.result(), staged.folder, job.destination.name, job.options)
         job.details["moved"] = {"bytes_moved": written.bytes_moved, "bytes_cloned": written.bytes_cloned}
-        rows, verdict = _verified(job, staged, level, progress)
+        rows, verdict = _verified(job, staged.folder, written, level, progress)
         report = _report(job, verdict, rows, allow_loss, written)
         if report.exit_code != 0:
             return report
@@ -265,13 +264,14 @@ def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progres
     return report
 
 
-def _verified(job: _Job, staged: Stage, level: str, progress: Progress) -> tuple[Sequence[Row], Verdict]:
+def _verified(
+    job: _Job, folder: Path, written: Written, level: str, progress: Progress
+) -> tuple[Sequence[Row], Verdict]:
     """The rows of the staged output, compared with the plan, and judged by the framework where that is asked for."""
     if level == "none":
         return job.plan.rows("written"), "written"
-    path = staged.folder / job.destination.name
-    with job.target.read(path) as reopened:
-        rows = verification.compare(job.plan, reopened, progress=progress)
+    with job.target.read(folder / job.destination.name) as reopened:
+        rows = verification.compare(job.plan, reopened, written.keys, progress=progress)
         passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)
         if passed and level == "framework":
             from ckptmigrate.framework import check

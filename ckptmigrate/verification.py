@@ -47,9 +47,11 @@ class Places:
             keys[entry.key] = entry
         return cls(places, labels, keys)
 
-    def find(self, planned: Planned) -> Entry | None:
-        """Where a planned tensor stands: at its place, else by variable and slot (name-based files keep no names of
-        optimizers), else under the key it kept."""
+    def find(self, planned: Planned, keys: Mapping[tuple[str, str, str], str]) -> Entry | None:
+        """Where a planned tensor stands: under the key its writer tells, else at its place, else by variable and slot
+        (name-based files keep no names of optimizers), else under the key it kept."""
+        if planned.place in keys:
+            return self.by_key.get(keys[planned.place])
         found = self.by_place.get(planned.place)
         if found is None:
             label = planned.name, planned.slot or ("." if planned.optimizer else "")
@@ -58,15 +60,27 @@ class Places:
 
 
 def compare(
-    plan: Plan, written: Checkpoint, tolerance: Tolerance = EXACT, progress: Progress = no_progress
+    plan: Plan,
+    written: Checkpoint,
+    keys: Mapping[tuple[str, str, str], str],
+    *,
+    tolerance: Tolerance = EXACT,
+    progress: Progress = no_progress,
 ) -> list[Row]:
     """The report's rows: every planned tensor compared, what is missing, what is extra, what was left out.
+
+    Args:
+        plan: What should stand there.
+        written: The output, opened again.
+        keys: The keys its writer gave, see `formats.format.Written`; {} when that isn't known any more.
+        tolerance: For `diff`; verification is exact.
+        progress: Told how far it is.
 
     Raises:
         DamagedError: Bytes of either side don't fit their checksum.
     """
     places = Places.of(written)
-    found = {planned.place: places.find(planned) for planned in plan.planned}
+    found = {planned.place: places.find(planned, keys) for planned in plan.planned}
     findings: dict[tuple[str, str, str], Finding] = {}
     groups = list(_groups(plan.planned))
     for number, (group, members) in enumerate(groups):
@@ -112,7 +126,9 @@ def _is_extra(entry: Entry, accounted: set[str], plan: Plan, written: Checkpoint
 
 
 def _extra(entry: Entry) -> Row:
-    return Row(entry.name if entry.slot else entry.label, entry.slot, "", "extra", detail=f"nobody planned it: {entry.key}")
+    return Row(
+        entry.name if entry.slot else entry.label, entry.slot, "", "extra", detail=f"nobody planned it: {entry.key}"
+    )
 
 
 def total_bytes(tensors: Sequence[Tensor]) -> int:
@@ -228,7 +244,7 @@ def _plan_against(
 def _compared(plan: Plan, b: Checkpoint, chosen: Chosen, tolerance: Tolerance, progress: Progress) -> Report:
     """The report of a plan against the checkpoint `b`."""
     a = plan.source
-    rows = compare(plan, b, tolerance, progress)
+    rows = compare(plan, b, {}, tolerance=tolerance, progress=progress)
     rows += [Row(name, "", name, "missing", detail="no rule takes it") for name in chosen.assignment.unmatched]
     issues = [i for i in (*a.issues, *b.issues, *chosen.issues, *plan.issues) if i.kind not in _AS_ROWS]
     passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)

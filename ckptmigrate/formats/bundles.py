@@ -146,7 +146,7 @@ def write_bundle(folder: Path, name: str, stored: Sequence[Stored], options: Wri
     if options.state_file:
         (folder / STATE_NAME).write_bytes(encode_state(CheckpointState(name, (name,))))
         files = (*files[:-1], STATE_NAME, files[-1])
-    return Written(files, files[-1], writer.bytes_moved, writer.bytes_cloned)
+    return Written(files, files[-1], bytes_moved=writer.bytes_moved, bytes_cloned=writer.bytes_cloned)
 
 
 def _provenance(record: Mapping[str, Any]) -> bytes:

@@ -40,12 +40,14 @@ class Written:
         files: Names relative to the folder, in the order in which they are to be published.
         commit: The file (or folder) that makes the output exist; published last.
         bytes_moved, bytes_cloned: Tensor bytes that were copied, and those that were shared or copied by the kernel.
+        keys: Place (optimizer, name, slot) -> key, from writers whose files don't tell places; {} where they do.
     """
 
     files: tuple[str, ...]
     commit: str
     bytes_moved: int = 0
     bytes_cloned: int = 0
+    keys: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
 
 class Writer(Protocol):

@@ -11,20 +11,10 @@ WRITABLE = [f.name for f in FORMATS if f.writer is not None]
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "tf1" / "adam"
 SUFFIXES = {"npz": ".npz", "safetensors": ".safetensors"}
 
-# (fixture, format): why the comparison after writing doesn't find what was written
-AMBIGUOUS = {
-    ("gan", "tf1"): "a name-based file doesn't tell which pair of beta powers goes with which of two Adams",
-    ("stateful", "npz"): "an iterator's state passes as a note, and is then missed",
-    ("stateful", "safetensors"): "an iterator's state passes as a note, and is then missed",
-}
-
-
 @pytest.mark.parametrize("to", WRITABLE)
 def test_fixture_into(small, to, tmp_path):
     target = tmp_path / f"out{SUFFIXES.get(to, '')}"
     report = convert(small.path, target, to=to)
-    if report.verdict == "differs" and (small.folder.name, to) in AMBIGUOUS:
-        pytest.xfail(AMBIGUOUS[small.folder.name, to])
     if report.exit_code:
         assert report.verdict == "refused", [r for r in report.rows if r.outcome not in ("equal", "dropped")]
         assert report.exit_code == 6

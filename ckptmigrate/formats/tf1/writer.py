@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ckptmigrate.formats import bundles
 from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers import tf1_keys
-from ckptmigrate.table import Checkpoint, OptimizerState, Stored
+from ckptmigrate.table import Checkpoint, Entry, OptimizerState, Stored
 
 AVERAGES = "ExponentialMovingAverage"
 
@@ -23,7 +23,7 @@ class Tf1Writer:
 
     def check(self, checkpoint: Checkpoint, options: WriteOptions) -> tuple[Issue, ...]:
         """What can't be held: reserved or doubled keys, slots whose variable isn't known."""
-        issues = bundles.key_issues(list(stored_of(checkpoint)))
+        issues = bundles.key_issues(_stored(entries_of(checkpoint)))
         for state in checkpoint.optimizers:
             issues += [
                 Issue("slot", "loss", loose.key, f"{state.name}: the file doesn't tell whose slot this is")
@@ -38,20 +38,28 @@ class Tf1Writer:
 
     def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
         """Writes the bundle."""
-        return bundles.write_bundle(folder, name, list(stored_of(checkpoint)), options)
+        entries = list(entries_of(checkpoint))
+        written = bundles.write_bundle(folder, name, _stored(entries), options)
+        return replace(written, keys={(e.optimizer, e.name, e.slot): e.key for e in entries})
 
 
-def stored_of(checkpoint: Checkpoint) -> Iterator[Stored]:
-    """Every tensor with its key: variables, then each optimizer's scalars and slots."""
+def entries_of(checkpoint: Checkpoint) -> Iterator[Entry]:
+    """Every tensor with the key it gets: variables, then each optimizer's scalars and slots."""
     taken = set(checkpoint.variables)
     for variable in checkpoint.variables.values():
-        yield Stored(variable.name, variable.tensor)
+        yield Entry(variable.name, "", "", variable.name, variable.tensor)
     for outer in checkpoint.optimizers:
         for state in _chain(outer):
             keys = tf1_keys(_named(state), taken)
-            yield from (Stored(keys.scalars[name], stored.tensor) for name, stored in state.scalars.items())
-            yield from (Stored(keys.slots[key], stored.tensor) for key, stored in state.slots.items())
+            for name, stored in state.scalars.items():
+                yield Entry(name, "", state.name, keys.scalars[name], stored.tensor)
+            for key, stored in state.slots.items():
+                yield Entry(key.variable, key.slot, state.name, keys.slots[key], stored.tensor)
             taken.update(keys.scalars.values(), keys.slots.values())
+
+
+def _stored(entries: Iterable[Entry]) -> list[Stored]:
+    return [Stored(entry.key, entry.tensor) for entry in entries]
 
 
 def _named(state: OptimizerState) -> OptimizerState:
