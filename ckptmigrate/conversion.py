@@ -195,7 +195,7 @@ def _check_choices(given: Mapping[str, str]) -> None:
 def _writer(to: str) -> tuple[Format, Writer]:
     target = formats.by_name(to)
     if target.writer is None:
-        writable = ", ".join(f.name for f in formats.FORMATS if f.writer is not None)
+        writable = ", ".join(f.name for f in formats.FORMATS if f.is_writable)
         raise UsageError(f"--to {to}: this format is only read", hint=f"formats that can be written: {writable}")
     return target, target.writer
 

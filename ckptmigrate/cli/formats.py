@@ -17,7 +17,7 @@ def formats(as_json: Json = False) -> None:
 
         rows = [
             ("format", "read", "write", "what"),
-            *((f.name, "yes", "yes" if f.writer else "-", f.title) for f in FORMATS),
+            *((f.name, "yes", "yes" if f.is_writable else "-", f.title) for f in FORMATS),
         ]
         return Answer(
             lambda: {
@@ -27,7 +27,7 @@ def formats(as_json: Json = False) -> None:
                         "title": f.title,
                         "suffixes": list(f.suffixes),
                         "read": True,
-                        "write": bool(f.writer),
+                        "write": f.is_writable,
                     }
                     for f in FORMATS
                 ],

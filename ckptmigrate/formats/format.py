@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from ckptmigrate.issues import Issue
@@ -70,16 +72,15 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format.
+    """One format. Its reader and writer are modules of its folder that load on first use.
 
     Attributes:
         name: Its id on the command line.
         title: One line for people.
         suffixes: Usual file suffixes, for `--from` messages and default destinations.
-        identify: Whether the path (already resolved to a prefix, file or folder) is of this format; never raises
-            for files that are not.
-        read: Opens it, lazily. Raises SourceError or DamagedError.
-        writer: None for formats that are only read.
+        home: The package with `reader.py` (functions `identify` and `read`) and, where it can be written, `writer.py`
+            (a `WRITER`).
+        is_writable: False for formats that are only read.
         default_name: The base name when the destination is a folder; "" when the destination must be a file.
         hint: Shown when it can be recognised but not used as asked.
     """
@@ -87,8 +88,27 @@ class Format:
     name: str
     title: str
     suffixes: tuple[str, ...]
-    identify: Callable[[Path], bool]
-    read: Callable[[Path], Checkpoint]
-    writer: Writer | None = None
+    home: str
+    is_writable: bool = True
     default_name: str = ""
     hint: str = ""
+
+    def identify(self, path: Path) -> bool:
+        """Whether a path (already resolved to a prefix, file or folder) is of this format; never raises for others."""
+        return bool(self._module("reader").identify(path))
+
+    def read(self, path: Path) -> Checkpoint:
+        """Opens it, lazily. Raises SourceError or DamagedError."""
+        checkpoint: Checkpoint = self._module("reader").read(path)
+        return checkpoint
+
+    @property
+    def writer(self) -> Writer | None:
+        """What writes it, or None."""
+        if not self.is_writable:
+            return None
+        writer: Writer = self._module("writer").WRITER
+        return writer
+
+    def _module(self, name: str) -> ModuleType:
+        return import_module(f"{self.home}.{name}")

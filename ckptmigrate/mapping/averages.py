@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.options import Planning
 from ckptmigrate.report import Row
-from ckptmigrate.table import OptimizerState, Tensor
+from ckptmigrate.table import OptimizerState, Stored
 
 EMA = "ema"
 AVERAGE = "average"
@@ -19,12 +19,12 @@ class Shadows:
     """The decision.
 
     Attributes:
-        values: `use`: the tensors that take the place of raw values, by variable.
+        values: `use`: the averages that take the place of raw values, by variable.
         kept: `keep`: the states that go along.
         dropped: Report rows of what isn't written.
     """
 
-    values: Mapping[str, Tensor] = field(default_factory=dict)
+    values: Mapping[str, Stored] = field(default_factory=dict)
     kept: tuple[OptimizerState, ...] = ()
     dropped: tuple[Row, ...] = ()
 
@@ -55,12 +55,12 @@ def choose(planning: Planning) -> Shadows:
 
 
 def _use(planning: Planning, found: tuple[OptimizerState, ...]) -> Shadows:
-    values: dict[str, Tensor] = {}
+    values: dict[str, Stored] = {}
     rest: list[Row] = []
     for state in found:
         for key, stored in state.slots.items():
             if key.slot == AVERAGE and key.variable not in values:
-                values[key.variable] = stored.tensor
+                values[key.variable] = stored
             else:
                 rest.append(Row(key.variable, key.slot, stored.key, "dropped", detail="no average of a variable"))
     raw = [v.name for v in planning.source.variables.values() if v.name not in values and v.role in ("weight", "other")]
@@ -70,6 +70,16 @@ def _use(planning: Planning, found: tuple[OptimizerState, ...]) -> Shadows:
     planning.report(Issue("averages", "note", "", message))
     scalars = [Row(name, "", s.key, "dropped", detail="averages used") for f in found for name, s in f.scalars.items()]
     return Shadows(values=values, dropped=(*rest, *scalars))
+
+
+def left_out(shadows: Shadows, written: Collection[str]) -> list[Row]:
+    """Rows of the raw values that averages replace, and of the averages of variables that aren't written."""
+    return [
+        Row(name, "", name, "dropped", detail="its average is written in its place")
+        if name in written
+        else Row(name, AVERAGE, stored.key, "dropped", detail="its variable isn't written")
+        for name, stored in shadows.values.items()
+    ]
 
 
 def _rows(found: tuple[OptimizerState, ...], why: str) -> tuple[Row, ...]:

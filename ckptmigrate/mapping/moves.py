@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from ckptmigrate.errors import MappingError
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.assignment import Move
+from ckptmigrate.mapping.averages import AVERAGE
 from ckptmigrate.mapping.group import Group, Planned, lift
 from ckptmigrate.mapping.operations import parse, resolve
 from ckptmigrate.mapping.options import Planning
 from ckptmigrate.steps import Shape, Step
-from ckptmigrate.table import Tensor, Variable
+from ckptmigrate.table import Stored, Variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +42,18 @@ class Moved:
         ]
 
 
-def resolve_move(planning: Planning, move: Move, averages: Mapping[str, Tensor]) -> Moved | None:
+def resolve_move(planning: Planning, move: Move, averages: Mapping[str, Stored]) -> Moved | None:
     """The move with its steps; None, and an issue, when shapes or dtypes don't fit.
 
     Args:
         planning: Source, template and options.
         move: Names and operations.
-        averages: Tensors that take the place of raw values (`--averages use`), by variable.
+        averages: Averages that take the place of raw values (`--averages use`), by variable.
     """
     source, template = planning.source, planning.template
     variables = [source.variables[name] for name in move.sources]
-    tensors = tuple(averages.get(v.name, v.tensor) for v in variables)
+    tensors = tuple(averages.get(v.name, v).tensor for v in variables)
+    labels = tuple(f"{v.name}:{AVERAGE}" if v.name in averages else v.name for v in variables)
     wanted = [template.variables.get(name) if template else None for name in move.targets]
     targets = tuple(None if w is None or w.tensor.is_open else w.tensor.shape for w in wanted)
     try:
@@ -63,8 +65,8 @@ def resolve_move(planning: Planning, move: Move, averages: Mapping[str, Tensor])
             reverse=move.reverse,
             target_dtypes=[None if w is None or w.tensor.is_open else w.tensor.dtype for w in wanted],
         )
-        group = Group(move.sources, tensors, tuple(steps))
-        group = Group(move.sources, tensors, group.steps + cast_steps(group, planning.options.dtype, move.where))
+        group = Group(labels, tensors, tuple(steps))
+        group = Group(labels, tensors, group.steps + cast_steps(group, planning.options.dtype, move.where))
     except MappingError as error:
         kind = error.issues[0].kind if error.issues else "shape"
         planning.report(Issue(kind, "error", move.targets[0], error.message, error.hint, error.where or move.where))

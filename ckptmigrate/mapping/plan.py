@@ -125,6 +125,7 @@ def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint |
     planned += fills
     dropped = [Row(d.source, "", d.source, "dropped", detail=d.why or "dropped by rule") for d in assignment.drops]
     dropped += shadows.dropped
+    dropped += averages.left_out(shadows, {name for moved in moves for name in moved.move.sources})
     moved_states, left_out = states.move_states(planning, shadows.kept, moves, fills)
     planned += [p for state in moved_states for p in state.planned]
     dropped += left_out + [row for state in moved_states for row in state.dropped]

@@ -12,14 +12,10 @@ lies beside their folders: `packing.py` and `unpacking.py` turn a Checkpoint int
 
 from ckptmigrate.formats.format import Format
 from ckptmigrate.formats.npz.naming import FORMAT_ID, SUFFIX
-from ckptmigrate.formats.npz.reader import identify, read
-from ckptmigrate.formats.npz.writer import NpzWriter
 
 FORMAT = Format(
     name=FORMAT_ID,
     title="NumPy archive",
     suffixes=(SUFFIX,),
-    identify=identify,
-    read=read,
-    writer=NpzWriter(),
+    home=__name__,
 )

@@ -78,3 +78,6 @@ def _info(name: str, size: int) -> zipfile.ZipInfo:
     info.create_system, info.external_attr = _UNIX, _MODE
     info.file_size = size  # from here zipfile knows whether the member needs the fields of zip64
     return info
+
+
+WRITER = NpzWriter()

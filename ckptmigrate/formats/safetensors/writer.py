@@ -217,3 +217,6 @@ def _write_index(path: Path, shards: Mapping[str, Mapping[str, Tensor]], documen
             os.fsync(file.fileno())
     except OSError as error:
         raise OutputError(f"can't be written: {error.strerror}", where=str(path)) from error
+
+
+WRITER = SafetensorsWriter()

@@ -73,3 +73,6 @@ def _chain(state: OptimizerState) -> Iterator[OptimizerState]:
     while found is not None:
         yield found
         found = found.wraps
+
+
+WRITER = Tf1Writer()

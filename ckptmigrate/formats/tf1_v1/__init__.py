@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ckptmigrate.formats.format import Format
-from ckptmigrate.formats.tf1_v1.reader import identify, read
 
 FORMAT = Format(
     name="tf1-v1",
     title="TF1 checkpoint of version 1: one table file (Saver before TensorFlow 0.12)",
     suffixes=(),
-    identify=identify,
-    read=read,
+    home=__name__,
+    is_writable=False,
     hint="TensorFlow itself has left this format: write tf1 or tf2",
 )

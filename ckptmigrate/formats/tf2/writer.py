@@ -48,3 +48,6 @@ class Tf2Writer:
         graph[()] = encode_graph(composed.graph)
         stored = [*composed.stored, Stored(GRAPH_KEY, Tensor.of(graph, STRING))]
         return bundles.write_bundle(folder, name, stored, options)
+
+
+WRITER = Tf2Writer()
