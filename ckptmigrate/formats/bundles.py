@@ -7,6 +7,7 @@ written as it was stored therefore needs no reading: its file is cloned, or its 
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ckptmigrate.dtypes import BY_TF, STRING, VARIANT
-from ckptmigrate.errors import CkptMigrateError, SourceError, TargetError
+from ckptmigrate.errors import CkptMigrateError, OutputError, SourceError, TargetError
 from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY
@@ -144,9 +145,19 @@ def write_bundle(folder: Path, name: str, stored: Sequence[Stored], options: Wri
                 _write_values(writer, item)
         files = writer.finish()
     if options.state_file:
-        (folder / STATE_NAME).write_bytes(encode_state(CheckpointState(name, (name,))))
+        _write_state(folder / STATE_NAME, name)
         files = (*files[:-1], STATE_NAME, files[-1])
     return Written(files, files[-1], bytes_moved=writer.bytes_moved, bytes_cloned=writer.bytes_cloned)
+
+
+def _write_state(path: Path, name: str) -> None:
+    try:
+        with path.open("xb") as file:
+            file.write(encode_state(CheckpointState(name, (name,))))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(f"can't be written: {error.strerror}", where=str(path)) from error
 
 
 def _provenance(record: Mapping[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ File names: tensorflow/python/training/saver.py and tensorflow/core/util/tensor_
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ def resolve(given: str | Path) -> Resolved:
     """
     path = Path(given)
     try:
-        if path.name and index_file(path).is_file():
+        names_folder = str(given).endswith(("/", os.sep)) and path.is_dir()
+        if path.name and not names_folder and index_file(path).is_file():
             return Resolved(path, _beside(path))
         if path.is_dir():
             return _in_folder(path)

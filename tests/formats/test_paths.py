@@ -97,6 +97,14 @@ def test_prefix_called_checkpoint(save, tmp_path):
     assert resolve(tmp_path).path == resolve(prefix).path == resolve(f"{prefix}.index").path == prefix
 
 
+def test_slash_asks_for_the_folder(save, tmp_path):
+    prefix = save("model")
+    inner = save("ckpt-1", folder=tmp_path / "model")
+    assert resolve(prefix).path == prefix
+    assert "a folder of that name" in resolve(prefix).note
+    assert resolve(f"{prefix}/").path == inner
+
+
 def test_newest_is_the_last_complete_one_written(save, tmp_path):
     save("a-20", age=3)
     save("a-3", age=2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ckptmigrate.dtypes import BY_NAME, FLOAT32, VARIANT
-from ckptmigrate.errors import DamagedError, SourceError
+from ckptmigrate.errors import DamagedError, OutputError, SourceError
 from ckptmigrate.formats import by_name, open_checkpoint
 from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Tensor, Variable
@@ -137,6 +137,12 @@ def test_state_file_and_provenance(write):
     with open_checkpoint(path.parent) as checkpoint:
         assert "by the state file" in checkpoint.metadata["used"]
         assert checkpoint.metadata["provenance"] == {"tool": "x"}
+
+
+def test_state_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(OutputError, match="can't be written"):
+        TF1.writer.write(holding(variable("w")), tmp_path, "x", WriteOptions(state_file=True))
 
 
 def test_the_same_input_gives_the_same_bytes(write):
