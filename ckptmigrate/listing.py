@@ -10,8 +10,6 @@ import numpy as np
 
 from ckptmigrate.dtypes import STRING, VARIANT
 from ckptmigrate.errors import CkptMigrateError, UsageError
-from ckptmigrate.mapping.braces import compile_pattern
-from ckptmigrate.mapping.names import Names
 from ckptmigrate.table import Checkpoint, OptimizerState, Stored, Tensor, Variable
 
 SCALAR_BYTES = 64  # what may be read without being asked for: counters and hyperparameters, no weights
@@ -24,6 +22,9 @@ def fitting(checkpoint: Checkpoint, text: str) -> frozenset[str]:
     Raises:
         UsageError: It is no pattern.
     """
+    from ckptmigrate.mapping.braces import compile_pattern
+    from ckptmigrate.mapping.names import Names
+
     names = Names(checkpoint)
     try:
         pattern = compile_pattern(text)

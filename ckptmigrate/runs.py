@@ -11,7 +11,9 @@ MAX_RANGES = 4  # a hole names at most this many ranges, so that a line stays a 
 MAX_LEAVES = 6  # last segments on one line
 ARROW = " -> "
 
-_NUMBER = re.compile(r"(0|[1-9]\d{0,14})(?!\d)")  # `007` is text; so is anything longer than a counter ever gets
+MAX_DIGITS = 15  # longer ones are no counters; neither is `007`, which stays text
+
+_DIGITS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,18 @@ def collapse(names: Sequence[str], signatures: Sequence[Hashable] = ()) -> tuple
 
 def _split(name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The texts around a name's numbers, and the numbers."""
-    texts, numbers, end = [], [], 0
-    for match in re.finditer(r"\d+", name):
-        if _NUMBER.fullmatch(match.group()):
-            texts.append(name[end : match.start()])
-            numbers.append(int(match.group()))
-            end = match.end()
-    return (*texts, name[end:]), tuple(numbers)
+    parts = _DIGITS.split(name)
+    digits = parts[1::2]
+    if all(len(d) <= MAX_DIGITS and (d[0] != "0" or d == "0") for d in digits):
+        return tuple(parts[::2]), tuple(map(int, digits))
+    texts, numbers = [parts[0]], []
+    for d, text in zip(digits, parts[2::2], strict=True):
+        if len(d) <= MAX_DIGITS and (d[0] != "0" or d == "0"):
+            numbers.append(int(d))
+            texts.append(text)
+        else:
+            texts[-1] += d + text
+    return tuple(texts), tuple(numbers)
 
 
 _Box = tuple[tuple[int, ...], ...]  # the values of each independent number

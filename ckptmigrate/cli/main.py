@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -18,6 +19,8 @@ from ckptmigrate.errors import CkptMigrateError, UsageError
 
 # typer has no public name for the base of the errors that its parser raises, in versions with and without click
 _ParserError: type[Exception] = typer.BadParameter.__mro__[2]
+
+GC_THRESHOLD = 100_000  # objects; a checkpoint of many variables is many objects, none of them garbage
 
 EXIT_CODES = """\b
 Exit codes:
@@ -70,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Those after the program's name; by default the process's own.
     """
+    gc.set_threshold(GC_THRESHOLD)
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
