@@ -1,13 +1,12 @@
-"""Reading name-based bundles: every key is a variable, a slot, or a value of an optimizer."""
+"""Reading name-based bundles."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ckptmigrate.formats.bundles import facts_of, files_of, holds_graph, issues_of, tensors_of
-from ckptmigrate.formats.roles import role_of
-from ckptmigrate.optimizers import recognise_names
-from ckptmigrate.table import Checkpoint, Role, Variable
+from ckptmigrate.formats.bundles import facts_of, files_of, holds_graph, issues_of
+from ckptmigrate.formats.named import read_named
+from ckptmigrate.table import Checkpoint
 from ckptmigrate.wire.bundle import read_bundle
 
 
@@ -24,21 +23,13 @@ def read(path: Path) -> Checkpoint:
         DamagedError: The index is damaged.
     """
     bundle = read_bundle(path)
-    tensors = tensors_of(bundle)
-    issues = issues_of(bundle)
-    state = recognise_names(tensors)
-    counters = frozenset(state.counters)
-    variables = {}
-    for name in state.variables:
-        tensor = tensors[name]
-        role: Role = "counter" if name in counters else role_of(name, tensor.dtype, tensor.shape)
-        variables[name] = Variable(name, tensor, name, role)
+    found = read_named(bundle)
     return Checkpoint(
         path=path,
         format="tf1",
-        variables=variables,
-        optimizers=state.optimizers,
+        variables=found.variables,
+        optimizers=found.optimizers,
         files=files_of(bundle),
         metadata=facts_of(bundle),
-        issues=(*issues, *state.issues),
+        issues=(*issues_of(bundle), *found.issues),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from ckptmigrate.dtypes import STRING
 from ckptmigrate.formats import bundles
 from ckptmigrate.formats.format import WriteOptions, Written
-from ckptmigrate.formats.tf2.composition import compose
+from ckptmigrate.formats.object_composition import compose
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY
 from ckptmigrate.table import Checkpoint, Stored, Tensor

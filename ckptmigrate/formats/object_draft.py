@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ckptmigrate.formats.object_paths import paths_of
-from ckptmigrate.formats.tf2.view import is_value, variable_names
+from ckptmigrate.formats.object_view import is_value, variable_names
 from ckptmigrate.objects import (
     ATTRIBUTES,
     OPTIMIZER_SLOT,

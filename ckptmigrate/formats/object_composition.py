@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ckptmigrate.dtypes import INT64, STRING
-from ckptmigrate.formats.tf2.draft import Draft, slot_key
+from ckptmigrate.formats.object_draft import Draft, slot_key
 from ckptmigrate.objects import ATTRIBUTES, VALUE_SUFFIX, ObjectGraph
 from ckptmigrate.optimizers import object_names, spelling, tf1_keys
 from ckptmigrate.table import Checkpoint, OptimizerState, Stored, Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ckptmigrate.formats.tf2.view import View, is_value
+from ckptmigrate.formats.object_view import View, is_value
 from ckptmigrate.objects import ATTRIBUTES
 from ckptmigrate.optimizers import recognise_object
 from ckptmigrate.optimizers.keys import split_number

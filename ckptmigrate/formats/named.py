@@ -1,0 +1,44 @@
+"""Name-based bundles, as checkpoints and TF1 SavedModels hold them: keys of variables, slots, values of optimizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckptmigrate.formats.bundles import tensors_of
+from ckptmigrate.formats.roles import role_of
+from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers import recognise_names
+from ckptmigrate.table import OptimizerState, Role, Variable
+from ckptmigrate.wire.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a name-based bundle holds.
+
+    Attributes:
+        variables: By name, which is the key.
+        optimizers: Those whose names tell them.
+        issues: What recognising them found.
+    """
+
+    variables: dict[str, Variable]
+    optimizers: tuple[OptimizerState, ...]
+    issues: tuple[Issue, ...]
+
+
+def read_named(bundle: Bundle) -> Named:
+    """Tells variables from optimizers' state by their names; reads scalars of optimizers.
+
+    Raises:
+        DamagedError: An entry contradicts itself.
+    """
+    tensors = tensors_of(bundle)
+    state = recognise_names(tensors)
+    counters = frozenset(state.counters)
+    variables = {}
+    for name in state.variables:
+        tensor = tensors[name]
+        role: Role = "counter" if name in counters else role_of(name, tensor.dtype, tensor.shape)
+        variables[name] = Variable(name, tensor, name, role)
+    return Named(variables, state.optimizers, state.issues)
