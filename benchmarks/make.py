@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ckptmigrate.wire.bundle import BundleWriter
+from ckptmigrate.wire.bundle_writer import BundleWriter
 
 FLOAT32 = 1
 

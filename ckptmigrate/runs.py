@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def _split(name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 
 _Box = tuple[tuple[int, ...], ...]  # the values of each independent number
+_Link = tuple[int, dict[int, int]]  # the number it moves together with, and what it is for each value of that one
 
 
 def _boxes(texts: tuple[str, ...], members: list[tuple[int, tuple[int, ...]]]) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -81,16 +83,24 @@ def _boxes(texts: tuple[str, ...], members: list[tuple[int, tuple[int, ...]]]) -
         return
     links = _links([numbers for _, numbers in members])
     axes = sorted({axis for axis, _ in links})
+    whole = tuple(tuple(sorted({numbers[a] for _, numbers in members})) for a in axes)
+    if math.prod(map(len, whole)) == len(members):  # every combination is there
+        yield _line(texts, links, axes, whole), tuple(place for place, _ in members)
+        return
     singles: dict[_Box, tuple[int, ...]] = {tuple((numbers[a],) for a in axes): (place,) for place, numbers in members}
     merged = min((_merge(singles, order) for order in (range(len(axes)), range(len(axes))[::-1])), key=len)
     for box, positions in merged.items():
-        values = dict(zip(axes, box, strict=True))
-        yield _render(texts, [[image[v] for v in values[axis]] for axis, image in links]), positions
+        yield _line(texts, links, axes, box), positions
 
 
-def _links(rows: list[tuple[int, ...]]) -> list[tuple[int, dict[int, int]]]:
-    """For each number: the first number it moves together with, and what it is for each value of that one."""
-    links: list[tuple[int, dict[int, int]]] = []
+def _line(texts: tuple[str, ...], links: Sequence[_Link], axes: Sequence[int], box: _Box) -> str:
+    values = dict(zip(axes, box, strict=True))
+    return _render(texts, [[image[v] for v in values[axis]] for axis, image in links])
+
+
+def _links(rows: list[tuple[int, ...]]) -> list[_Link]:
+    """For each number: the first number it moves together with."""
+    links: list[_Link] = []
     for i in range(len(rows[0])):
         for j in range(i + 1):
             image = {row[j]: row[i] for row in rows}

@@ -7,7 +7,7 @@ reads tensor data before `Tensor.read()` is called.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -70,7 +70,7 @@ class Tensor:
     shape: tuple[int, ...]
     dtype: DType
     load: Callable[[], np.ndarray[Any, Any]] = field(default=_no_values, compare=False, repr=False)
-    extents: tuple[Extent, ...] = field(default=(), compare=False)
+    extents: Sequence[Extent] = field(default=(), compare=False)
     is_open: bool = False
 
     def read(self) -> np.ndarray[Any, Any]:

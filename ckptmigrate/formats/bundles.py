@@ -7,13 +7,14 @@ written as it was stored therefore needs no reading: its file is cloned, or its 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from glob import escape as glob_escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -23,10 +24,13 @@ from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY
 from ckptmigrate.table import Extent, Stored, Tensor
-from ckptmigrate.wire.bundle import Bundle, BundleWriter, read_tensor, tensor_extents
+from ckptmigrate.wire.bundle import Bundle, read_tensor, tensor_extents
 from ckptmigrate.wire.names import index_file, index_name
 from ckptmigrate.wire.sstable import read_table
 from ckptmigrate.wire.state_file import STATE_NAME, CheckpointState, encode_state
+
+if TYPE_CHECKING:
+    from ckptmigrate.wire.bundle_writer import BundleWriter
 
 SMALLEST_CLONE = 1 << 20  # bytes; smaller data files are not worth a shard of their own
 LARGEST_GAP = 0.01  # of a data file that is cloned although no tensor that is written claims it
@@ -58,17 +62,48 @@ def tensors_of(bundle: Bundle) -> dict[str, Tensor]:
 def tensor_of(bundle: Bundle, key: str) -> Tensor:
     """One lazy tensor of a bundle."""
     entry = bundle.entries[key]
-    found = tensor_extents(bundle, key)
-    extents = tuple([Extent(e.file, e.offset, e.nbytes, e.region, e.masked_crc, e.big_endian) for e in found])
+    dtype = BY_TF[entry.dtype]
+    extents = _Extents(bundle, key)
+    if entry.slices or (dtype.is_raw and entry.size != math.prod(entry.shape) * dtype.nbytes):
+        extents.found()  # says what is wrong
     load = partial(read_tensor, bundle, key)
-    if bundle.missing and (gone := next((e.file for e in found if e.file in bundle.missing), None)):
+    if bundle.missing and (gone := next((e.file for e in extents if e.file in bundle.missing), None)):
         load = partial(_missing, gone, key)
-    return Tensor(entry.shape, BY_TF[entry.dtype], load, extents)
+    return Tensor(entry.shape, dtype, load, extents)
 
 
 def _missing(file: Path, key: str) -> np.ndarray[Any, Any]:
     hint = "copy all data files of the checkpoint beside the index"
     raise MissingDataError(f"{key!r} lies in a data file that doesn't exist", where=str(file), hint=hint)
+
+
+class _Extents(Sequence[Extent]):
+    """Where a tensor's bytes lie, looked up on first use: listing ten thousand tensors needs none of it."""
+
+    __slots__ = ("_bundle", "_found", "_key")
+
+    def __init__(self, bundle: Bundle, key: str) -> None:
+        self._bundle = bundle
+        self._key = key
+        self._found: tuple[Extent, ...] | None = None
+
+    def found(self) -> tuple[Extent, ...]:
+        if self._found is None:
+            self._found = tuple(
+                Extent(e.file, e.offset, e.nbytes, e.region, e.masked_crc, e.big_endian)
+                for e in tensor_extents(self._bundle, self._key)
+            )
+        return self._found
+
+    def __len__(self) -> int:
+        return len(self.found())
+
+    @overload
+    def __getitem__(self, index: int) -> Extent: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Extent, ...]: ...
+    def __getitem__(self, index: int | slice) -> Extent | tuple[Extent, ...]:
+        return self.found()[index]
 
 
 def files_of(bundle: Bundle) -> tuple[Path, ...]:
@@ -133,6 +168,8 @@ def write_bundle(folder: Path, name: str, stored: Sequence[Stored], options: Wri
     the kernel; the rest goes by value, in the order given.
     """
     provenance = _provenance(options.provenance)
+    from ckptmigrate.wire.bundle_writer import BundleWriter
+
     with BundleWriter(
         folder, name, provenance=provenance, max_shard_bytes=options.max_shard_bytes, on_bytes=options.on_bytes
     ) as writer:

@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
@@ -252,6 +251,8 @@ def _there(folder: Path, name: str) -> str:
     except OSError:
         return ""
     names = sorted({_as_given(file) for file in files if not file.startswith(".")})
+    from difflib import get_close_matches
+
     near = get_close_matches(name, names, _SHOWN, 0.6) if name else []
     shown = near or names[:_SHOWN]
     if not shown:

@@ -18,7 +18,6 @@ from ckptmigrate.dtypes import BY_TF, STRING, DType
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.wire.bundle_messages import BundleEntry, BundleHeader, decode_entry, decode_header
 from ckptmigrate.wire.bundle_strings import check_variants, decode_strings
-from ckptmigrate.wire.bundle_writer import BundleWriter
 from ckptmigrate.wire.crc32c import mask
 from ckptmigrate.wire.names import PROVENANCE_BLOCK, data_file, index_file
 from ckptmigrate.wire.protobuf import MalformedError
@@ -26,7 +25,7 @@ from ckptmigrate.wire.reading import read_bytes
 from ckptmigrate.wire.slices import Region, concrete, coverage_fault, index_of, slice_key
 from ckptmigrate.wire.sstable import read_table
 
-__all__ = ["Bundle", "BundleEntry", "BundleWriter", "ExtentInfo", "read_bundle", "read_tensor", "tensor_extents"]
+__all__ = ["Bundle", "BundleEntry", "ExtentInfo", "read_bundle", "read_tensor", "tensor_extents"]
 
 _CONSUMER_VERSION = 1  # tensor_bundle.h, `kTensorBundleVersion`: what this reader understands
 

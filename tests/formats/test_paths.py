@@ -11,7 +11,7 @@ import pytest
 from ckptmigrate.errors import SourceError, UsageError
 from ckptmigrate.formats import by_name, identify, open_checkpoint
 from ckptmigrate.formats.paths import resolve
-from ckptmigrate.wire.bundle import BundleWriter
+from ckptmigrate.wire.bundle_writer import BundleWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / ".." / "shared" / "corpus"

@@ -11,7 +11,8 @@ from ckptmigrate.errors import DamagedError, OutputError, SourceError
 from ckptmigrate.formats import by_name, open_checkpoint
 from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Tensor, Variable
-from ckptmigrate.wire.bundle import BundleWriter, read_bundle
+from ckptmigrate.wire.bundle import read_bundle
+from ckptmigrate.wire.bundle_writer import BundleWriter
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "tf1"
 SAMPLE = FIXTURES / ".." / ".." / ".." / "shared" / "od_samples" / "ssd_mobilenet_v2_small" / "tf1"

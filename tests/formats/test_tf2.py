@@ -14,7 +14,8 @@ from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.formats.object_paths import MAX_PATH_CHARACTERS, layer_path, paths_of
 from ckptmigrate.objects import GRAPH_KEY, VALUE_SUFFIX, Attribute, Edge, Node, ObjectGraph, SlotReference
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Structure, Tensor, Variable
-from ckptmigrate.wire.bundle import BundleWriter, read_bundle
+from ckptmigrate.wire.bundle import read_bundle
+from ckptmigrate.wire.bundle_writer import BundleWriter
 from ckptmigrate.wire.object_graph import encode_graph
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "tf2"

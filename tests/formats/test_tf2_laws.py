@@ -14,7 +14,8 @@ from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.formats.tf2.reader import read
 from ckptmigrate.objects import GRAPH_KEY, VALUE_SUFFIX, Attribute, Edge, Node, ObjectGraph, SlotReference
 from ckptmigrate.table import Checkpoint, Tensor, Variable
-from ckptmigrate.wire.bundle import BundleWriter, read_bundle
+from ckptmigrate.wire.bundle import read_bundle
+from ckptmigrate.wire.bundle_writer import BundleWriter
 from ckptmigrate.wire.object_graph import encode_graph
 
 WRITER = by_name("tf2").writer

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from ckptmigrate.dtypes import BY_NAME, BY_TF, DTYPES
 from ckptmigrate.errors import DamagedError, OutputError, SourceError
 from ckptmigrate.wire import bundle_writer, copying
-from ckptmigrate.wire.bundle import Bundle, BundleWriter, read_bundle, read_tensor, tensor_extents
+from ckptmigrate.wire.bundle import Bundle, read_bundle, read_tensor, tensor_extents
+from ckptmigrate.wire.bundle_writer import BundleWriter
 from ckptmigrate.wire.crc32c import crc32c
 
 FLOAT = BY_NAME["float32"].tf
