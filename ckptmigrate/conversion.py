@@ -20,9 +20,11 @@ from ckptmigrate.provenance import provenance
 from ckptmigrate.report import Report, Row, Verdict
 from ckptmigrate.staging import (
     Destination,
+    clear_stale,
     copy_mode,
     destination_of,
     existing_outputs,
+    output_errors,
     refuse_source,
     stage,
 )
@@ -129,6 +131,8 @@ def convert(
             on_bytes=_counted(progress, plan_),
         )
         job = _Job(opened, plan_, target, writer, place, write)
+        if not dry_run:
+            clear_stale(place)  # what a killed run left is no older output
         job, refused = _check(job, chosen, allow_loss, force=force)
         if refused is not None or dry_run:
             return refused or _report(job, "planned", plan_.rows(), allow_loss)
@@ -251,7 +255,8 @@ def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progres
     if exit_code(job.details["issues"], allow_loss=allow_loss) != 0:
         return _report(job, "refused", job.plan.rows(), allow_loss)
     with stage(job.destination) as staged:
-        written = job.writer.write(job.plan.result(), staged.folder, job.destination.name, job.options)
+        with output_errors(staged.folder):
+            written = job.writer.write(job.plan.result(), staged.folder, job.destination.name, job.options)
         job.details["moved"] = {"bytes_moved": written.bytes_moved, "bytes_cloned": written.bytes_cloned}
         rows, verdict = _verified(job, staged.folder, written, level, progress)
         report = _report(job, verdict, rows, allow_loss, written)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from ckptmigrate.errors import OutputError
 from ckptmigrate.wire.state_file import STATE_NAME
 
 STAGE_MARK = ".ckptmigrate-"
-COMMIT_NOTE = ".commit"
+NOTE = ".publishing"  # in a stage, while it is published: the names of the commit file and of the files it replaces
+REPLACED = ".replaced"  # in a stage: those files
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS}
 
 
@@ -55,10 +57,14 @@ def destination_of(text: str, default_name: str) -> Destination:
         default_name: The base name inside a folder.
 
     Raises:
-        OutputError: A folder was named, and the format writes a single file.
+        OutputError: No path, or a folder was named, and the format writes a single file.
     """
     path = Path(text)
-    if text.endswith(("/", os.sep)) or path.is_dir():
+    if not text or "\0" in text:
+        raise OutputError("is no path", where=repr(text), hint="name the file, the prefix or the folder to write")
+    with output_errors(path):
+        is_folder = text.endswith(("/", os.sep)) or path.is_dir()
+    if is_folder:
         if not default_name:
             raise OutputError("is a folder, expected the name of a file", where=text, hint=f"{path / 'model'}")
         return Destination(path, default_name, is_folder=True)
@@ -105,58 +111,42 @@ class Stage:
             OutputError: A file of that name appeared meanwhile.
         """
         target = self.destination.folder
-        placed: list[Path] = []
-        with output_errors(target):
-            (self.folder / COMMIT_NOTE).write_text(commit, encoding="utf-8")
-            for old in sorted(existing, key=lambda path: path.name != commit):
-                old.unlink(missing_ok=True)
+        with output_errors(target), _lock(target):
+            note = [commit, *(old.name for old in existing)]
+            (self.folder / NOTE).write_text(json.dumps(note), encoding="ascii")
+            (self.folder / REPLACED).mkdir()
             try:
+                for old in sorted(existing, key=lambda path: path.name != commit):
+                    with suppress(FileNotFoundError):
+                        old.rename(self.folder / REPLACED / old.name)
                 for name in [*(f for f in files if f != commit), commit]:
                     _place(self.folder / name, target / name)
-                    placed.append(target / name)
+                _fsync_folder(target)
             except BaseException:
-                for path in placed:
-                    path.unlink(missing_ok=True)
+                _withdraw(self.folder, target, files)
                 raise
-            _fsync_folder(target)
+            (self.folder / NOTE).unlink()  # before anything else goes: the output is no longer this stage's
 
 
 @contextmanager
 def stage(destination: Destination) -> Iterator[Stage]:
     """A fresh staging folder beside the destination; whatever is left in it at the end is removed."""
-    made = _make_parents(destination.folder)
-    published = False
-    try:
+    with ExitStack() as undo:
         with output_errors(destination.folder):
+            _make_parents(destination.folder, undo)
             clear_stale(destination)
-            folder = destination.folder / f".{destination.name}{STAGE_MARK}{secrets.token_hex(4)}"
-            folder.mkdir()
-        try:
-            with _lock(folder):
-                yield Stage(folder, destination)
-                published = True
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        if not published:
-            for parent in made:
-                with suppress(OSError):
-                    parent.rmdir()
+            folder = _locked_folder(destination, undo)
+        yield Stage(folder, destination)
 
 
 def clear_stale(destination: Destination) -> None:
     """Removes what killed runs left of this destination: dead stages, and parts published without a commit."""
-    for folder in destination.folder.glob(f".{_escaped(destination.name)}{STAGE_MARK}*"):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue  # another process is writing it now
-        else:
-            _unpublish(folder, destination.folder)
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(handle)
+    with output_errors(destination.folder):
+        for folder in destination.folder.glob(f".{_escaped(destination.name)}{STAGE_MARK}*"):
+            with suppress(FileNotFoundError, NotADirectoryError), _opened(folder) as handle:
+                if _is_free(handle):
+                    _unpublish(folder, destination.folder)
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def existing_outputs(destination: Destination, patterns: Sequence[str]) -> list[Path]:
@@ -183,20 +173,43 @@ def refuse_source(destination: Destination, existing: Sequence[Path], sources: S
 
 def copy_mode(like: Path, files: Sequence[Path]) -> None:
     """Gives staged files the permissions of the source's file, so that a private checkpoint stays private."""
-    mode = stat.S_IMODE(like.stat().st_mode) & 0o666 | 0o600
-    for path in files:
-        path.chmod(mode)
+    with output_errors(like):
+        mode = stat.S_IMODE(like.stat().st_mode) & 0o666 | 0o600
+        for path in files:
+            path.chmod(mode)
 
 
 def _unpublish(folder: Path, target: Path) -> None:
-    """Removes the parts a dead stage published, unless its commit file stands: then the output is complete."""
-    note = folder / COMMIT_NOTE
-    commit = note.read_text(encoding="utf-8") if note.is_file() else ""
-    if commit and _same(folder / commit, target / commit):
-        return
-    for staged in folder.iterdir():
-        if _same(staged, target / staged.name):
-            (target / staged.name).unlink()
+    """Takes back what a dead stage published, unless its commit file stands: then the output is complete."""
+    commit, *_ = _note(folder) or [""]
+    if commit and not _same(folder / commit, target / commit):
+        _withdraw(folder, target, ())
+
+
+def _withdraw(folder: Path, target: Path, moved: Sequence[str]) -> None:
+    """Takes back what a stage published, the commit file first, and puts back what that replaced, the commit file last.
+
+    Args:
+        folder: The stage.
+        target: The folder it published into.
+        moved: Names whose files may have been moved rather than linked.
+    """
+    commit, *replaced = _note(folder)
+    names = {*moved, *(path.name for path in folder.iterdir())}
+    for name in sorted(names, key=lambda name: name != commit):
+        if _same(folder / name, target / name) or (name in moved and not (folder / name).exists()):
+            (target / name).unlink(missing_ok=True)
+    kept = {path.name for path in (folder / REPLACED).glob("*")}
+    for name in (name for name in reversed(replaced) if name in kept):
+        with suppress(FileExistsError):
+            _rename_new(folder / REPLACED / name, target / name)
+
+
+def _note(folder: Path) -> list[str]:
+    """The names in a stage's note: of its commit file, and of the files it replaces, the commit file first."""
+    with suppress(OSError, ValueError):
+        return [str(name) for name in json.loads((folder / NOTE).read_text(encoding="ascii"))]
+    return []
 
 
 def _same(a: Path, b: Path) -> bool:
@@ -206,7 +219,7 @@ def _same(a: Path, b: Path) -> bool:
 def _place(staged: Path, target: Path) -> None:
     try:
         if staged.is_dir():
-            _rename_folder(staged, target)
+            _rename_new(staged, target)
         else:
             os.link(staged, target)
     except FileExistsError:
@@ -219,37 +232,80 @@ def _place(staged: Path, target: Path) -> None:
         staged.rename(target)
 
 
-def _rename_folder(staged: Path, target: Path) -> None:
-    if target.exists():
+def _rename_new(staged: Path, target: Path) -> None:
+    if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     staged.rename(target)
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # a file system without locks: stale stages then stay
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield handle
     finally:
         os.close(handle)
 
 
-def _make_parents(folder: Path) -> list[Path]:
-    """Makes the folder; gives the folders that were made, the innermost first."""
-    missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return missing
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One process at a time: two that replace the same output must not mix their files."""
+    with _opened(folder) as handle:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _is_free(handle: int) -> bool:
+    """Takes the lock of a stage; False where another process writes it now, or where there are no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _locked_folder(destination: Destination, undo: ExitStack) -> Path:
+    """A new stage that others leave alone, until `undo` removes it."""
+    while True:
+        folder = destination.folder / f".{destination.name}{STAGE_MARK}{secrets.token_hex(4)}"
+        undo.callback(_remove, folder)
+        folder.mkdir()
+        handle = undo.enter_context(_opened(folder))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue  # another run takes it for a dead one
+        except OSError:
+            return folder  # a file system without locks: dead stages then stay
+        if folder.exists():
+            return folder
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder; a signal meanwhile doesn't leave the rest."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _make_parents(folder: Path, undo: ExitStack) -> None:
+    """Makes the folder and those above it; `undo` removes those that were made, unless something is in them."""
+    for parent in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
+        undo.callback(_remove_empty, parent)
+        parent.mkdir(exist_ok=True)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with _opened(folder) as handle:
         os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _escaped(name: str) -> str:

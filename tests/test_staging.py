@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckptmigrate.errors import OutputError
-from ckptmigrate.staging import Destination, destination_of, existing_outputs, refuse_source, stage
+from ckptmigrate.staging import Destination, clear_stale, destination_of, existing_outputs, refuse_source, stage
 
 FILES = ("model.data", "model.index")
 
@@ -142,3 +142,26 @@ def test_destinations(text: str, default: str, folder: str, name: str, is_folder
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a folder"):
         destination_of(f"{tmp_path}/", "")
+
+
+@pytest.mark.parametrize("text", ["", "a\0b"])
+def test_a_destination_that_can_be_no_path(text: str) -> None:
+    with pytest.raises(OutputError):
+        destination_of(text, "")
+
+
+def test_a_note_of_a_dead_stage_names_only_what_lies_in_it(tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("")
+    dead = tmp_path / "out" / ".model.ckptmigrate-0"
+    (dead / ".replaced").mkdir(parents=True)
+    (dead / ".publishing").write_text('["model.index", "../../private", "../../../private"]')
+    clear_stale(Destination(tmp_path / "out", "model"))
+    assert (names(tmp_path), names(tmp_path / "out")) == (["out", "private"], [])
+
+
+def test_a_link_that_is_named_like_a_stage_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other")
+    (tmp_path / ".model.ckptmigrate-0").symlink_to("other")
+    clear_stale(Destination(tmp_path, "model"))
+    assert names(tmp_path / "other") == list(FILES)
