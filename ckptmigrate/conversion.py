@@ -11,6 +11,7 @@ from typing import Any
 
 from ckptmigrate import formats, verification
 from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
+from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.errors import UsageError
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.issues import Issue, exit_code
@@ -28,7 +29,7 @@ from ckptmigrate.staging import (
     refuse_source,
     stage,
 )
-from ckptmigrate.table import Checkpoint
+from ckptmigrate.table import DIALECTS, Checkpoint
 from ckptmigrate.verification import Progress, no_progress
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -36,7 +37,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "averages": ("", "keep", "use", "drop"),
     "verify": ("none", "bits", "framework"),
     "flavor": ("", "tf_keras", "keras3", "paths"),
-    "dialect": ("", "tf1", "keras-legacy"),
+    "dialect": ("", *DIALECTS),
 }
 
 
@@ -135,7 +136,7 @@ def convert(
             clear_stale(place)  # what a killed run left is no older output
         job, refused = _check(job, chosen, allow_loss, force=force)
         if refused is not None or dry_run:
-            return refused or _report(job, "planned", plan_.rows(), allow_loss)
+            return refused or _report(job, "planned", job.plan.rows(), allow_loss)
         report = _run(job, verify, allow_loss, force, progress)
         return replace(report, details={**report.details, "seconds": round(time.monotonic() - started, 3)})
 
@@ -175,6 +176,7 @@ def _planned(
     chosen = choose(source, asked, enter)
     writer = target.writer
     assert writer is not None
+    _check_held(wanted, target, writer)
     options = PlanOptions(
         target_format=target.name,
         dialects=writer.dialects,
@@ -187,6 +189,16 @@ def _planned(
         blocks=chosen.blocks,
     )
     return chosen, make_plan(source, chosen.assignment, chosen.template, options)
+
+
+def _check_held(wanted: StateOptions, target: Format, writer: Writer) -> None:
+    """Dialects that the target has no place for, and element types that weights can't be cast to."""
+    if wanted.dialect and writer.dialects and wanted.dialect not in writer.dialects:
+        raise UsageError(f"--dialect {wanted.dialect}: {target.name} holds {' | '.join(writer.dialects)}")
+    dtype = BY_NAME.get(wanted.dtype)
+    if wanted.dtype and (dtype is None or not dtype.is_float):
+        floats = " | ".join(d.name for d in BY_NAME.values() if d.is_float)
+        raise UsageError(f"--dtype {wanted.dtype}: floats are cast to another floating-point type: {floats}")
 
 
 def _check_choices(given: Mapping[str, str]) -> None:
@@ -276,7 +288,7 @@ def _verified(
     if level == "none":
         return job.plan.rows("written"), "written"
     with job.target.read(folder / job.destination.name) as reopened:
-        rows = verification.compare(job.plan, reopened, written.keys, progress=progress)
+        rows = verification.compare(job.plan, reopened, job.writer.keys(job.plan.result()), progress=progress)
         passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)
         if passed and level == "framework":
             from ckptmigrate.framework import check

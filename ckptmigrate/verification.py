@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ckptmigrate import formats
 from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
 from ckptmigrate.compare import EXACT, Finding, Tolerance, compare_group
 from ckptmigrate.errors import DamagedError, UsageError
+from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.issues import exit_code
 from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.options import PlanOptions
@@ -24,6 +25,16 @@ Progress = Callable[[str, int, int], None]
 
 def no_progress(phase: str, done: int, total: int) -> None:
     """The progress callback that tells nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The flags that an output's provenance names beside the mapping; as in `convert`."""
+
+    optimizer: str = "keep"
+    dialect: str = ""
+    hyper: Mapping[str, float] = field(default_factory=dict)
+    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +58,30 @@ class Places:
             keys[entry.key] = entry
         return cls(places, labels, keys)
 
-    def find(self, planned: Planned, keys: Mapping[tuple[str, str, str], str]) -> Entry | None:
-        """Where a planned tensor stands: under the key its writer tells, else at its place, else by variable and slot
+    def find(self, planned: Planned, keys: Mapping[tuple[str, str, str], str], claimed: Set[str]) -> Entry | None:
+        """Where a planned tensor stands: under the key its writer gives, else at its place, else by variable and slot
         (name-based files keep no names of optimizers), else under the key it kept."""
-        if planned.place in keys:
-            return self.by_key.get(keys[planned.place])
-        found = self.by_place.get(planned.place)
-        if found is None:
-            label = planned.name, planned.slot or ("." if planned.optimizer else "")
-            found = self.by_label.get(label) or self.by_key.get(planned.key or "\0")
-        return found
+        found = self.by_key.get(keys.get(planned.place, "\0"))
+        if found is not None and found.slot == planned.slot and found.name.startswith(planned.name):
+            return found  # of two pairs of powers the second is read as beta1_power_1
+        label = planned.name, planned.slot or ("." if planned.optimizer else "")
+        found = self.by_place.get(planned.place) or self.by_label.get(label) or self.by_key.get(planned.key or "\0")
+        return None if found is not None and found.key in claimed else found
+
+
+def _found(
+    planned: Sequence[Planned], written: Checkpoint, keys: Mapping[tuple[str, str, str], str]
+) -> dict[tuple[str, str, str], Entry]:
+    """Where every planned tensor stands; no two at one place."""
+    places, claimed = Places.of(written), frozenset(keys.values())
+    found: dict[tuple[str, str, str], Entry] = {}
+    taken: set[str] = set()
+    for p in planned:
+        entry = places.find(p, keys, claimed)
+        if entry is not None and entry.key not in taken:
+            found[p.place] = entry
+            taken.add(entry.key)
+    return found
 
 
 def compare(
@@ -72,20 +97,19 @@ def compare(
     Args:
         plan: What should stand there.
         written: The output, opened again.
-        keys: The keys its writer gave, see `formats.format.Written`; {} when that isn't known any more.
+        keys: The keys that its writer gives, see `formats.format.Writer.keys`.
         tolerance: For `diff`; verification is exact.
         progress: Told how far it is.
 
     Raises:
         DamagedError: Bytes of either side don't fit their checksum.
     """
-    places = Places.of(written)
-    found = {planned.place: places.find(planned, keys) for planned in plan.planned}
+    found = _found(plan.planned, written, keys)
     findings: dict[tuple[str, str, str], Finding] = {}
     groups = list(_groups(plan.planned))
     for number, (group, members) in enumerate(groups):
         progress("verify", number, len(groups))
-        tensors = {p.index: entry.tensor for p in members if (entry := found[p.place]) is not None}
+        tensors = {p.index: entry.tensor for p in members if (entry := found.get(p.place)) is not None}
         try:
             results = compare_group(group, tensors, tolerance)
         except DamagedError as error:
@@ -94,8 +118,8 @@ def compare(
         findings |= {p.place: results[p.index] for p in members if p.index in results}
     progress("verify", len(groups), len(groups))
     rows = [_row(p, findings.get(p.place, Finding("missing"))) for p in plan.planned]
-    accounted = {entry.key for entry in found.values() if entry is not None}
-    return rows + list(plan.dropped) + [_extra(e) for e in written.rows() if _is_extra(e, accounted, plan, written)]
+    accounted = {entry.key for entry in found.values()}
+    return rows + list(plan.dropped) + [_extra(e) for e in written.rows() if _is_extra(e, accounted)]
 
 
 def _groups(planned: Sequence[Planned]) -> Iterator[tuple[Group, list[Planned]]]:
@@ -118,11 +142,11 @@ def _row(planned: Planned, finding: Finding) -> Row:
     return Row(row_name(planned), planned.slot, planned.source, outcome, planned.steps, finding.proof, detail)
 
 
-def _is_extra(entry: Entry, accounted: set[str], plan: Plan, written: Checkpoint) -> bool:
-    """Whether nobody planned this tensor. A writer's own save_counter is no extra."""
+def _is_extra(entry: Entry, accounted: set[str]) -> bool:
+    """Whether nobody planned this tensor. A save_counter that TF2's writer made is no extra, there and from there."""
     if entry.key in accounted:
         return False
-    return not (entry.name == "save_counter" and not entry.optimizer and written.format == "tf2")
+    return not (entry.name == "save_counter" and not entry.optimizer)
 
 
 def _extra(entry: Entry) -> Row:
@@ -161,8 +185,8 @@ def verify(
     with ExitStack() as stack:
         a, b = (stack.enter_context(formats.open_checkpoint(path)) for path in (source, target))
         asked = MappingOptions(**mapping)
-        asked, flags = _from_provenance(b, asked)
-        plan, chosen = _plan_against(a, b, asked, flags, stack.enter_context)
+        asked, made = _from_provenance(b, asked)
+        plan, chosen = _plan_against(a, b, asked, made, stack.enter_context)
         report = _compared(plan, b, chosen, EXACT, progress)
         if level == "framework" and report.exit_code == 0:
             from ckptmigrate.framework import check
@@ -198,53 +222,80 @@ def diff(
     with ExitStack() as stack:
         left, right = (stack.enter_context(formats.open_checkpoint(path)) for path in (a, b))
         asked = MappingOptions(**mapping)
-        plan, chosen = _plan_against(left, right, asked, {}, stack.enter_context)
+        plan, chosen = _plan_against(left, right, asked, None, stack.enter_context)
         return _compared(plan, right, chosen, Tolerance(rtol, atol), progress)
 
 
-def _from_provenance(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions, Mapping[str, Any]]:
-    """The options a target was written with, where the user gives no mapping, and its other flags."""
-    record = target.metadata.get("provenance") or {}
-    flags = record.get("flags") or {}
-    if asked.mapping or not record:
-        return asked, flags
-    name = (record.get("mapping") or {}).get("name", "")
-    return (
-        MappingOptions(
-            mapping=name,
-            reverse=asked.reverse or bool(flags.get("reverse")),
-            template=asked.template,
-            names=asked.names or flags.get("names", ""),
-            averages=asked.averages or flags.get("averages", ""),
-            drop=asked.drop or tuple(flags.get("drop", ())),
-            reinit=asked.reinit or tuple(flags.get("reinit", ())),
-        ),
-        flags,
+def _from_provenance(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions, _Made | None]:
+    """The options a target was written with, where the user gives no mapping, and what else its maker was told."""
+    record = target.metadata.get("provenance")
+    if not isinstance(record, Mapping):
+        return asked, None
+    flags, mapping = _record(record.get("flags")), _record(record.get("mapping"))
+    hyper = {name: float(v) for name, v in _record(flags.get("hyper")).items() if isinstance(v, (int, float))}
+    made = _Made(
+        optimizer=_text(flags.get("optimizer")) or "keep",
+        dialect=_text(flags.get("dialect")),
+        hyper=hyper,
+        dtype=_text(flags.get("dtype")),
     )
+    if asked.mapping:
+        return asked, made
+    told = MappingOptions(
+        mapping=_text(mapping.get("name")),
+        reverse=asked.reverse or bool(flags.get("reverse")),
+        template=asked.template,
+        names=asked.names or _text(flags.get("names")),
+        averages=asked.averages or _text(flags.get("averages")),
+        drop=asked.drop or _texts(flags.get("drop")),
+        reinit=asked.reinit or _texts(flags.get("reinit")),
+    )
+    return told, made
+
+
+def _record(found: object) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
+
+
+def _text(found: object) -> str:
+    return found if isinstance(found, str) else ""
+
+
+def _texts(found: object) -> tuple[str, ...]:
+    return tuple(map(_text, found)) if isinstance(found, list) else ()
 
 
 def _plan_against(
-    a: Checkpoint, b: Checkpoint, asked: MappingOptions, flags: Mapping[str, Any], enter: Enter
+    a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: _Made | None, enter: Enter
 ) -> tuple[Plan, Chosen]:
-    """Plans `a` with `b` as its template."""
+    """Plans `a` with `b` as its template; `made` is how `b` was made from it, where it says so."""
     chosen = choose(a, asked, enter, template=b)
+    writer, flags = formats.by_name(b.format).writer, made or _Made()
+    natural = writer.dialects if writer is not None and made is not None else ()
     options = PlanOptions(
         target_format=b.format,
-        dialects=tuple({o.dialect: None for o in b.optimizers}),
-        holds_averages=any(o.kind == "ema" for o in b.optimizers),
+        dialects=tuple({o.dialect: None for o in b.optimizers}) or natural,
+        holds_averages=made is None or writer is None or writer.holds_averages,
         averages=asked.averages or chosen.averages,
-        optimizer=flags.get("optimizer", "keep") if b.optimizers or not a.optimizers else "drop",
-        hyper=flags.get("hyper", {}),
-        dtype=flags.get("dtype", ""),
+        optimizer=flags.optimizer,
+        dialect=flags.dialect,
+        hyper=flags.hyper,
+        dtype=flags.dtype,
         blocks=chosen.blocks,
     )
-    return make_plan(a, chosen.assignment, chosen.template, options), chosen
+    plan = make_plan(a, chosen.assignment, chosen.template, options)
+    if writer is not None and made is not None:
+        unheld = writer.check(plan.result(), WriteOptions())
+        plan = plan.without({i.name for i in unheld if i.name}, f"{b.format} can't hold it")
+    return plan, chosen
 
 
 def _compared(plan: Plan, b: Checkpoint, chosen: Chosen, tolerance: Tolerance, progress: Progress) -> Report:
     """The report of a plan against the checkpoint `b`."""
     a = plan.source
-    rows = compare(plan, b, {}, tolerance=tolerance, progress=progress)
+    writer = formats.by_name(b.format).writer
+    keys = writer.keys(plan.result()) if writer is not None else {}
+    rows = compare(plan, b, keys, tolerance=tolerance, progress=progress)
     rows += [Row(name, "", name, "missing", detail="no rule takes it") for name in chosen.assignment.unmatched]
     issues = [i for i in (*a.issues, *b.issues, *chosen.issues, *plan.issues) if i.kind not in _AS_ROWS]
     passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)

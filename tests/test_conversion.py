@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ckptmigrate import convert
+from ckptmigrate import convert, formats
+from ckptmigrate.errors import UsageError
 from ckptmigrate.formats import open_checkpoint
-from ckptmigrate.verification import diff
+from ckptmigrate.formats.format import WriteOptions
+from ckptmigrate.verification import diff, verify
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 NAMED = {
@@ -45,3 +47,72 @@ def test_containers_remember_where_their_tensors_are_from(name, through, tmp_pat
             (o.kind, o.dialect, o.step) for o in b.optimizers
         ]
         assert a.structure.objects == b.structure.objects
+
+
+ADAM = FIXTURES / "tf1" / "adam" / "model.ckpt-3"
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "options"),
+    [
+        ("tf1/adam/model.ckpt-3", "tf1", {"dialect": "keras-legacy", "hyper": {"learning_rate": 0.01}}),
+        ("tf1/adam/model.ckpt-3", "tf2", {"optimizer": "drop"}),
+        ("tf1/adam/model.ckpt-3", "tf2", {"optimizer": "fresh"}),
+        ("tf1/adam/model.ckpt-3", "npz", {"dtype": "float16", "drop": ("conv/bias",)}),
+        ("tf1/ema/model.ckpt", "tf1", {"averages": "use"}),
+        ("tf1/ema/model.ckpt", "npz", {"averages": "drop"}),
+        ("tf1/ema/model.ckpt", "tf2", {"averages": "keep", "dialect": "tf1"}),
+        ("tf2/functional/ckpt-1", "tf1", {"names": "full_name"}),
+        ("tf2/gan/ckpt-1", "tf1", {}),
+        ("tf2/keras_amsgrad/ckpt-1", "tf1", {"allow_loss": True}),
+        ("tf2/keras2_adam/ckpt-1", "tf1", {"allow_loss": True}),
+    ],
+)
+def test_verify_knows_how_the_output_was_made(name, to, options, tmp_path):
+    """Its provenance tells the flags; what is left out is told again."""
+    target = tmp_path / "out.npz"
+    made = convert(FIXTURES / name, target, to=to, **options)
+    checked = verify(FIXTURES / name, target)
+    assert (checked.verdict, checked.exit_code) == ("verified", 0), [r for r in checked.rows if r.outcome != "equal"]
+    assert checked.counts == made.counts
+
+
+def test_diff_says_that_optimizer_state_is_missing(tmp_path):
+    bare = tmp_path / "bare"
+    convert(ADAM, bare, to="tf1", optimizer="drop")
+    report = diff(ADAM, bare)
+    assert (report.verdict, report.exit_code, report.counts["missing"]) == ("differs", 1, 8)
+
+
+RECORDS = [[1], "tf1", 7, {"flags": [1], "mapping": "x", "origin": 5}, {"flags": {"drop": 3, "hyper": {"a": []}}}]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_provenance_may_say_anything(record, tmp_path):
+    """Anybody can write it."""
+    with open_checkpoint(ADAM) as source:
+        formats.by_name("tf1").writer.write(source, tmp_path, "out", WriteOptions(provenance=record))
+    assert verify(ADAM, tmp_path / "out").exit_code in (0, 5)  # 5: there is no mapping called x
+
+
+def test_averages_in_place_of_raw_weights_are_told(tmp_path):
+    report = convert(FIXTURES / "tf1/ema/model.ckpt", tmp_path / "out", to="tf1", averages="use")
+    assert {r.name: r.source for r in report.rows if ":average" in r.source} == {
+        name: f"{name}:average" for name in ("conv/BatchNorm/beta", "conv/bias", "conv/kernel")
+    }
+    dropped = [row.source for row in report.rows if row.outcome == "dropped"]
+    assert sorted(dropped) == ["conv/BatchNorm/beta", "conv/bias", "conv/kernel"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "int8"}, "floating-point"),
+        ({"dtype": "floaty"}, "floating-point"),
+        ({"dialect": "keras3"}, "tf1 holds"),
+    ],
+)
+def test_options_that_would_spoil_weights_are_refused(options, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        convert(ADAM, tmp_path / "out", to="tf1", **options)
+    assert list(tmp_path.iterdir()) == []

@@ -42,14 +42,12 @@ class Written:
         files: Names relative to the folder, in the order in which they are to be published.
         commit: The file (or folder) that makes the output exist; published last.
         bytes_moved, bytes_cloned: Tensor bytes that were copied, and those that were shared or copied by the kernel.
-        keys: Place (optimizer, name, slot) -> key, from writers whose files don't tell places; {} where they do.
     """
 
     files: tuple[str, ...]
     commit: str
     bytes_moved: int = 0
     bytes_cloned: int = 0
-    keys: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
 
 class Writer(Protocol):
@@ -65,6 +63,9 @@ class Writer(Protocol):
 
     def outputs(self, name: str) -> tuple[str, ...]:
         """Glob patterns of the files an output called `name` may consist of, the commit file's first."""
+
+    def keys(self, checkpoint: Checkpoint) -> Mapping[tuple[str, str, str], str]:
+        """(optimizer, name, slot) -> the key it is written under, where files don't tell optimizers apart; else {}."""
 
     def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
         """Writes into the existing, empty `folder`, fsyncs, and says what it wrote."""

@@ -24,21 +24,17 @@ class Moved:
         move: The names.
         group: Sources and steps of the values.
         targets: Shapes that the template asks for, None where it is open or absent.
-        details: Per target, what the report should say.
     """
 
     move: Move
     group: Group
     targets: tuple[Shape | None, ...]
-    details: tuple[str, ...]
 
     def planned(self) -> list[Planned]:
         """The outputs, in the order of the rule's targets."""
         return [
-            Planned(name, "", "", tensor, "moved", self.group, index, detail, self.move.where)
-            for index, (name, tensor, detail) in enumerate(
-                zip(self.move.targets, self.group.tensors(), self.details, strict=True)
-            )
+            Planned(name, "", "", tensor, "moved", self.group, index, "", self.move.where)
+            for index, (name, tensor) in enumerate(zip(self.move.targets, self.group.tensors(), strict=True))
         ]
 
 
@@ -77,9 +73,7 @@ def resolve_move(planning: Planning, move: Move, averages: Mapping[str, Stored])
         return None
     if any(step.text.startswith("cast") for step in group.steps):
         planning.report(Issue("cast", "note", move.targets[0], group.steps[-1].text, where=move.where))
-    averaged = [v.name in averages for v in variables]
-    detail = "from its average" if all(averaged) else ""
-    return Moved(move, group, targets, (detail,) * len(move.targets))
+    return Moved(move, group, targets)
 
 
 def cast_steps(group: Group, dtype: str, where: str) -> tuple[Step, ...]:

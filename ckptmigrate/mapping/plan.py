@@ -115,15 +115,16 @@ def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint |
     """
     planning = Planning(source, template, options, list(assignment.findings))
     shadows = averages.choose(planning)
+    followers, dropped = _followers(planning, assignment)
     moves = [
         moved
-        for move in [*assignment.moves, *_followers(planning, assignment)]
+        for move in [*assignment.moves, *followers]
         if (moved := resolve_move(planning, move, shadows.values)) is not None
     ]
     planned = [p for moved in moves for p in moved.planned()]
     fills = [filled for fill in assignment.fills if (filled := _filled(planning, fill)) is not None]
     planned += fills
-    dropped = [Row(d.source, "", d.source, "dropped", detail=d.why or "dropped by rule") for d in assignment.drops]
+    dropped += [Row(d.source, "", d.source, "dropped", detail=d.why or "dropped by rule") for d in assignment.drops]
     dropped += shadows.dropped
     dropped += averages.left_out(shadows, {name for moved in moves for name in moved.move.sources})
     moved_states, left_out = states.move_states(planning, shadows.kept, moves, fills)
@@ -149,16 +150,19 @@ def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint |
     )
 
 
-def _followers(planning: Planning, assignment: Assignment) -> Sequence[Move]:
+def _followers(planning: Planning, assignment: Assignment) -> tuple[list[Move], list[Row]]:
     """Counters, metrics and random states that no rule names: they keep their name where the target has room."""
     template = planning.template
-    moves = []
+    moves, rows = [], []
     for name in assignment.followers:
         if template is None or name in template.variables:
             moves.append(Move((name,), (name,), (), "", False, {}))
-        elif name != "save_counter":
-            planning.report(Issue("counter", "note", name, "not written: the template has no variable of that name"))
-    return moves
+            continue
+        why = "the template has no variable of that name"
+        rows.append(Row(name, "", name, "dropped", detail=why))
+        if name != "save_counter":
+            planning.report(Issue("counter", "note", name, f"not written: {why}"))
+    return moves, rows
 
 
 def _filled(planning: Planning, fill: Fill) -> Planned | None:

@@ -16,6 +16,7 @@ from ckptmigrate.optimizers import Conversion, initial_value, to_dialect
 from ckptmigrate.report import Row
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored
 
+STEPS = ("iter", "beta1_power", "beta2_power")  # scalars that count the steps, in one dialect or another
 _STATISTICS = frozenset({"bn_mean", "bn_variance"})  # roles that optimizers hold no slots for
 
 
@@ -263,9 +264,12 @@ def _left_out(way: _Way, planned: Sequence[Planned], scalars: Sequence[str], kee
                 key.slot, "--optimizer fresh" if way.is_fresh else "its variable isn't written"
             )
             rows.append(Row(key.variable, key.slot, stored.key, "dropped", detail=why))
+    heirs = ", ".join(name for name in scalars if name in STEPS and name not in way.state.scalars)
     for name, stored in way.state.scalars.items():
         if name not in scalars:
-            rows.append(Row(f"{way.state.name}.{name}", "", stored.key, "dropped", detail="the dialect has none"))
+            stays = f"goes on in {heirs}" if heirs and name.startswith(STEPS) else ""
+            why = stays or f"{way.conversion.state.dialect} doesn't store it"
+            rows.append(Row(f"{way.state.name}.{name}", "", stored.key, "dropped", detail=why))
     if way.state.unbound and not keeps_unbound:
         rows += [Row(s.key, "?", s.key, "dropped", detail="its owner isn't known") for s in way.state.unbound]
     return rows

@@ -59,9 +59,7 @@ def _to_tf1(case: Case) -> Change:
     dropped = {}
     if "vhat" in case.slots:
         dropped["vhat"] = "TF1's Adam has no AMSGrad"
-        issues.append(
-            Issue("slot", "loss", case.state.name, "slot vhat: TF1's Adam has no AMSGrad.", "--dialect keeps it")
-        )
+        issues.append(Issue("slot", "loss", case.state.name, "slot vhat: TF1's Adam has no AMSGrad.", _VHAT_HINT))
     scalars, texts = {}, {}
     for power, name, beta in zip(POWERS, ("beta_1", "beta_2"), betas, strict=True):
         if step is not None and beta is not None:
@@ -124,6 +122,8 @@ def _needed(case: Case, text: str) -> Issue:
     )
     return Issue("needed", "error", case.state.name, text, hint)
 
+
+_VHAT_HINT = "--dialect keras-legacy keeps it, --allow-loss goes on without it (as an Adam that is no AMSGrad)"
 
 _SLOTS = (Slot("m"), Slot("v"))
 

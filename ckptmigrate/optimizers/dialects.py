@@ -145,10 +145,9 @@ def _refused(state: OptimizerState, dialect: str) -> Conversion:
     slots = sorted({key.slot for key in state.slots})
     why = f"optimizer of kind {state.kind}: no way from dialect {state.dialect} into {dialect} is known"
     held = f"{len(state.slots) + len(state.unbound)} slots ({', '.join(slots)})" if slots else "its state"
-    hint = (
-        f"--dialect {state.dialect} (keep it as it is), --optimizer drop, or name its slots in the mapping: "
-        "source: {slots: {ENDING: SLOT}}"
-    )
+    hint = f"--dialect {state.dialect} keeps it as it is where DST can hold it so, --optimizer drop leaves it out"
+    if state.dialect == "tf1":
+        hint += "; if it is one that is known, name its slots in the mapping: source: {slots: {ENDING: SLOT}}"
     bare = replace(state, dialect=dialect, scalars={}, slots={}, order=(), unbound=())
     issue = Issue("slot", "loss", state.name, f"{why}; {held} would be lost.", hint)
     return Conversion(bare, dropped=dict.fromkeys(slots, why), issues=(issue,))

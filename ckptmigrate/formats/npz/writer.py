@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from ckptmigrate.document import dump, encode
@@ -39,6 +40,10 @@ class NpzWriter:
     def outputs(self, name: str) -> tuple[str, ...]:
         """The archive alone."""
         return (glob.escape(name),)
+
+    def keys(self, checkpoint: Checkpoint) -> Mapping[tuple[str, str, str], str]:
+        """Its files tell optimizers apart."""
+        return {}
 
     def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
         """One archive called `name`."""

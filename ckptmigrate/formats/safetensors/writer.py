@@ -45,6 +45,10 @@ class SafetensorsWriter:
         base = glob.escape(stem(name))
         return glob.escape(name), f"{base}{INDEX_SUFFIX}", f"{base}-[0-9]*-of-[0-9]*{SUFFIX}"
 
+    def keys(self, checkpoint: Checkpoint) -> Mapping[tuple[str, str, str], str]:
+        """Its files tell optimizers apart."""
+        return {}
+
     def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
         """One file called `name`, or shards of at most `options.max_shard_bytes` and an index."""
         packed = pack(checkpoint, _holds, reserved=(METADATA,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,11 +36,13 @@ class Tf1Writer:
         """Glob patterns of the files."""
         return bundles.outputs(name)
 
+    def keys(self, checkpoint: Checkpoint) -> Mapping[tuple[str, str, str], str]:
+        """Two Adams' beta powers, say, are told apart by nothing but the order of their numbers."""
+        return {(e.optimizer, e.name, e.slot): e.key for e in entries_of(checkpoint)}
+
     def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
         """Writes the bundle."""
-        entries = list(entries_of(checkpoint))
-        written = bundles.write_bundle(folder, name, _stored(entries), options)
-        return replace(written, keys={(e.optimizer, e.name, e.slot): e.key for e in entries})
+        return bundles.write_bundle(folder, name, _stored(entries_of(checkpoint)), options)
 
 
 def entries_of(checkpoint: Checkpoint) -> Iterator[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,10 @@ class Tf2Writer:
     def outputs(self, name: str) -> tuple[str, ...]:
         """Glob patterns of the files."""
         return bundles.outputs(name)
+
+    def keys(self, checkpoint: Checkpoint) -> Mapping[tuple[str, str, str], str]:
+        """Its files tell optimizers apart."""
+        return {}
 
     def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
         """Writes the bundle."""
