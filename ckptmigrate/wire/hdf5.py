@@ -1,7 +1,7 @@
 """HDF5 files, opened with guards: every group's attributes and every dataset's form first, elements when wanted.
 
-https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html, through h5py, which loads on first use. What leads out
-of the file is refused: links, external storage, virtual datasets, filters that would be loaded as plugins; and so are
+https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html, through h5py, which loads on first use. What leads
+out of the file is refused: links, external storage, virtual datasets, filters that would be loaded as plugins; and so are
 forms that promise far more than is stored. No handle stays open between calls. Raw bytes are read without HDF5.
 """
 
