@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from ckptmigrate.dtypes import BY_NAME, FLOAT32, STRING, from_numpy
 from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError
 from ckptmigrate.formats.format import WriteOptions, Written
-from ckptmigrate.formats.npz import FORMAT, archive, npy
+from ckptmigrate.formats.npz import FORMAT, npy
 from ckptmigrate.table import Checkpoint, Tensor, Variable
+from ckptmigrate.wire import zipped as archive
 
 Same = Callable[[Checkpoint, Checkpoint], None]
 DOCUMENT = "__ckptmigrate__.json"

@@ -6,8 +6,9 @@ A format is a folder with one `Format` record, called FORMAT. Behind it stand, h
     reader.py    path -> Checkpoint: looks at the headers, and leaves tensors to be loaded when they are wanted
     writer.py    Checkpoint -> files: `check` says what the format can't hold before a byte is written
 
-and below them what only this format needs: `archive.py`, a guarded zip, and `npy.py`, one array. What formats share
-lies beside their folders: `packing.py` and `unpacking.py` turn a Checkpoint into named arrays and a document, and back.
+and below them what only this format needs: `npy.py`, one array. What formats share lies beside their folders:
+`packing.py` and `unpacking.py` turn a Checkpoint into named arrays and a document, and back; or in wire/, as the
+guarded zip archive does.
 """
 
 from ckptmigrate.formats.format import Format

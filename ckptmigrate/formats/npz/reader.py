@@ -12,12 +12,12 @@ import numpy as np
 
 from ckptmigrate.document import MAX_DOCUMENT_BYTES
 from ckptmigrate.errors import DamagedError
-from ckptmigrate.formats.npz.archive import Member, open_archive
 from ckptmigrate.formats.npz.naming import DOCUMENT, FORMAT_ID, SUFFIX, is_array, tensor_name
 from ckptmigrate.formats.npz.npy import MAX_PREFIX_BYTES, elements, parse_header
 from ckptmigrate.formats.unpacking import Container, unpack
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint, Extent, Tensor
+from ckptmigrate.wire.zipped import Member, open_archive
 
 
 def identify(path: Path) -> bool:

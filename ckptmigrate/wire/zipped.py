@@ -6,6 +6,7 @@ https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, sections 4.3.7 and 
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ckptmigrate.errors import DamagedError, SourceError
-from ckptmigrate.wire.reading import read_bytes
+from ckptmigrate.wire.reading import CHUNK, read_bytes
 
 # A member that unpacks to this much and to this many times its size is a bomb: weights hardly shrink at all.
 _BOMB_BYTES = 256 << 20
@@ -36,12 +37,13 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, NotImpl
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member: its name, its size unpacked, and where its bytes begin if they are not compressed."""
+    """One member: its name, its size unpacked, where its bytes begin if they are not compressed, and their CRC-32."""
 
     name: str
     nbytes: int
     offset: int
     is_stored: bool
+    crc: int
     head: Callable[[int], bytes]
     read: Callable[[], np.ndarray[Any, Any]]
 
@@ -58,7 +60,7 @@ def open_archive(path: Path) -> Archive:
     """Opens an archive and checks where its members lie; reads no member.
 
     Raises:
-        SourceError: It can't be read, or a member is packed in a way that numpy never does.
+        SourceError: It can't be read, or a member is packed in a way that is neither stored nor deflated.
         DamagedError: No zip archive, a name twice, members that overlap, lie elsewhere than they say, or are bombs.
     """
     try:
@@ -84,7 +86,9 @@ def open_archive(path: Path) -> Archive:
 
 def _check(info: zipfile.ZipInfo, where: str) -> None:
     if info.flag_bits & _ENCRYPTED:
-        raise DamagedError("encrypted: numpy writes no such archives", where=where)
+        raise DamagedError("encrypted", where=where)
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise DamagedError("a symbolic link: not followed", where=where)
     if info.compress_type not in _METHODS:
         raise SourceError(
             f"packed by method {info.compress_type}; {' and '.join(_METHODS.values())} are read", where=where
@@ -127,11 +131,30 @@ def _member(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, offset:
         if info.compress_type != zipfile.ZIP_STORED:
             return np.frombuffer(_unpack(archive, info, info.file_size, where), np.uint8)
         values, _ = read_bytes(path, offset, info.file_size, info.filename)
-        if (found := zlib.crc32(values.data)) != info.CRC:
-            raise DamagedError(f"CRC-32 {info.CRC:08x} expected, {found:08x} found", where=where)
+        _compare(info.CRC, zlib.crc32(values.data), where)
         return values
 
-    return Member(info.filename, info.file_size, offset, info.compress_type == zipfile.ZIP_STORED, head, read)
+    is_stored = info.compress_type == zipfile.ZIP_STORED
+    return Member(info.filename, info.file_size, offset, is_stored, info.CRC, head, read)
+
+
+def check_stored(path: Path, member: Member) -> None:
+    """Reads the bytes of a stored member piece by piece, keeps none, and compares their CRC-32.
+
+    Raises:
+        DamagedError: It is another one, or the file ends early.
+    """
+    crc = at = 0
+    while at < member.nbytes:
+        values, _ = read_bytes(path, member.offset + at, min(CHUNK, member.nbytes - at), member.name)
+        crc = zlib.crc32(values.data, crc)
+        at += len(values)
+    _compare(member.crc, crc, f"{path}, member {member.name!r}")
+
+
+def _compare(expected: int, found: int, where: str) -> None:
+    if expected != found:
+        raise DamagedError(f"CRC-32 {expected:08x} expected, {found:08x} found", where=where)
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, where: str) -> bytes:
