@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import ml_dtypes
-
 from ckptmigrate.dtypes import BY_NAME, DType
 from ckptmigrate.mapping.operations.operation import Operation, stop
 
@@ -57,12 +55,16 @@ def _range(dtype: DType) -> tuple[int, int]:
         return 0, 1
     if not is_integer(dtype):
         return 0, 0
+    import ml_dtypes
+
     limits: Any = ml_dtypes.iinfo(dtype.numpy)  # type: ignore[no-untyped-call]
     return int(limits.min), int(limits.max)
 
 
 def _largest_counted(dtype: DType) -> int:
     """The integer up to which a floating-point type holds them all."""
+    import ml_dtypes
+
     limits: Any = ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
     return int(min(2 ** (limits.nmant + 1), float(limits.max)))
 
