@@ -230,7 +230,13 @@ def _rounding(group: Group) -> str:
         return ""
     before = Group(group.labels, group.sources, group.steps[:-1]).run()
     after = group.steps[-1].apply(before)
+    largest, infinite = 0.0, 0
     with np.errstate(all="ignore"):
-        errors = [np.abs(a.astype(np.float64) - b.astype(np.float64)) for a, b in zip(before, after, strict=True)]
-    largest = max((float(e.max()) for e in errors if e.size), default=0.0)
-    return f"largest rounding {largest:.3g}"
+        for a, b in zip(before, after, strict=True):
+            wide, narrow = a.astype(np.complex128), b.astype(np.complex128)
+            finite = np.isfinite(wide)
+            infinite += int((finite & ~np.isfinite(narrow)).sum())
+            errors = np.abs(wide - narrow)[finite & np.isfinite(narrow)]
+            largest = max(largest, float(errors.max()) if errors.size else 0.0)
+    beyond = f"; {infinite} values are beyond its range and become infinite" if infinite else ""
+    return f"largest rounding {largest:.3g}{beyond}"

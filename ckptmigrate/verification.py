@@ -11,9 +11,9 @@ from typing import Any
 from ckptmigrate import formats
 from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
 from ckptmigrate.compare import EXACT, Finding, Tolerance, compare_group
-from ckptmigrate.errors import DamagedError, UsageError
+from ckptmigrate.errors import DamagedError, MappingError, UsageError
 from ckptmigrate.formats.format import WriteOptions
-from ckptmigrate.issues import exit_code
+from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan, row_name
@@ -29,12 +29,14 @@ def no_progress(phase: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """The flags that an output's provenance names beside the mapping; as in `convert`."""
+    """What an output's provenance tells of its making: flags as in `convert`, the mapping's name and digest."""
 
     optimizer: str = "keep"
     dialect: str = ""
     hyper: Mapping[str, float] = field(default_factory=dict)
     dtype: str = ""
+    mapping: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +240,13 @@ def _from_provenance(target: Checkpoint, asked: MappingOptions) -> tuple[Mapping
         dialect=_text(flags.get("dialect")),
         hyper=hyper,
         dtype=_text(flags.get("dtype")),
+        mapping=_text(mapping.get("name")),
+        digest=_text(mapping.get("digest")),
     )
     if asked.mapping:
         return asked, made
     told = MappingOptions(
-        mapping=_text(mapping.get("name")),
+        mapping=made.mapping,
         reverse=asked.reverse or bool(flags.get("reverse")),
         template=asked.template,
         names=asked.names or _text(flags.get("names")),
@@ -269,7 +273,7 @@ def _plan_against(
     a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: _Made | None, enter: Enter
 ) -> tuple[Plan, Chosen]:
     """Plans `a` with `b` as its template; `made` is how `b` was made from it, where it says so."""
-    chosen = choose(a, asked, enter, template=b)
+    chosen = _choose(a, b, asked, made, enter)
     writer, flags = formats.by_name(b.format).writer, made or _Made()
     natural = writer.dialects if writer is not None and made is not None else ()
     options = PlanOptions(
@@ -288,6 +292,21 @@ def _plan_against(
         unheld = writer.check(plan.result(), WriteOptions())
         plan = plan.without({i.name for i in unheld if i.name}, f"{b.format} can't hold it")
     return plan, chosen
+
+
+def _choose(a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: _Made | None, enter: Enter) -> Chosen:
+    """What the options choose; a mapping that only `b` names may not be found, or not be the same any more."""
+    try:
+        chosen = choose(a, asked, enter, template=b)
+    except MappingError as error:
+        if made is not None and made.mapping == asked.mapping and error.where == "":
+            message = f"it says that it was made with the mapping {made.mapping}: {error.message}"
+            raise MappingError(message, where=str(b.path), hint="say where it is: --mapping FILE") from error
+        raise
+    if made is not None and chosen.mapping and made.digest not in ("", chosen.provenance.get("digest")):
+        message = "the mapping isn't, or isn't any more, the one that the target was made with"
+        return replace(chosen, issues=(*chosen.issues, Issue("mapping", "warning", chosen.mapping, message)))
+    return chosen
 
 
 def _compared(plan: Plan, b: Checkpoint, chosen: Chosen, tolerance: Tolerance, progress: Progress) -> Report:

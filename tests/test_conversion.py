@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ckptmigrate import convert, formats
-from ckptmigrate.errors import UsageError
+from ckptmigrate.errors import MappingError, UsageError
 from ckptmigrate.formats import open_checkpoint
 from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.verification import diff, verify
@@ -116,3 +118,89 @@ def test_options_that_would_spoil_weights_are_refused(options, message, tmp_path
     with pytest.raises(UsageError, match=message):
         convert(ADAM, tmp_path / "out", to="tf1", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("to", ["tf1", "tf2"])
+def test_fresh_state_counts_from_the_first_step(to, tmp_path):
+    """Old powers over new moments would make the first updates ten times too small."""
+    report = convert(ADAM, tmp_path / "out", to=to, optimizer="fresh")
+    assert report.verdict == "verified"
+    with open_checkpoint(tmp_path / "out") as written:
+        (state,) = written.optimizers
+        assert state.step == 0
+        assert not any(stored.tensor.read().any() for stored in state.slots.values())
+        assert written.variables["global_step"].tensor.read() == 3
+    dropped = {row.source for row in report.rows if row.outcome == "dropped"}
+    assert {"beta1_power", "beta2_power", "conv/kernel/Adam"} <= dropped
+    assert verify(ADAM, tmp_path / "out").verdict == "verified"
+
+
+def test_fresh_velocities_need_no_learning_rate(tmp_path):
+    report = convert(FIXTURES / "tf1/momentum/model.ckpt", tmp_path / "out", to="tf2", optimizer="fresh")
+    assert (report.verdict, report.counts["filled"]) == ("verified", 3)
+
+
+def test_fresh_state_stays_under_its_keys(tmp_path):
+    """A program that has the optimizer in a scope finds it there."""
+    source = FIXTURES / "tf1/adam_scopes/model.ckpt"
+    convert(source, tmp_path / "out", to="tf1", optimizer="fresh")
+    assert keys(tmp_path / "out") == keys(source)
+
+
+def test_what_a_narrower_type_cannot_hold_is_told(tmp_path):
+    np.savez(tmp_path / "in.npz", w=np.array([1e6, 0.1, np.inf, np.nan], np.float32))
+    report = convert(tmp_path / "in.npz", tmp_path / "out", to="tf1", dtype="float16")
+    assert report.rows[0].detail == "largest rounding 2.44e-05; 1 values are beyond its range and become infinite"
+
+
+def test_a_sharded_output_is_found_by_the_name_it_was_given(tmp_path):
+    source, target = FIXTURES / "tf1/slim/model.ckpt", tmp_path / "out.safetensors"
+    assert len(convert(source, target, to="safetensors", max_shard_bytes=1000).target["files"]) > 2
+    assert verify(source, target).verdict == "verified"
+    assert len(convert(target, tmp_path / "back", to="tf1", max_shard_bytes=300).target["files"]) > 2
+    assert keys(tmp_path / "back") == keys(source)
+
+
+def test_slots_that_cannot_follow_say_so(tmp_path):
+    """One of two joined tensors has moments, the other has none."""
+    mapping = tmp_path / "join.yaml"
+    mapping.write_text(
+        "ckptmigrate: 1\nunmatched: keep\nrules:\n"
+        "  - {from: [conv/bias, conv/BatchNorm/moving_mean], to: c/b, do: [concat: {axis: 0}]}\n"
+    )
+    refused = convert(ADAM, tmp_path / "out", to="tf2", mapping=str(mapping))
+    assert (refused.verdict, refused.exit_code) == ("refused", 6)
+    report = convert(ADAM, tmp_path / "out", to="tf2", mapping=str(mapping), allow_loss=True)
+    told = {row.source: row.detail for row in report.rows if row.outcome == "dropped" and row.slot}
+    assert told == {f"conv/bias/Adam{n}": "can't follow its variable" for n in ("", "_1")}
+
+
+def test_verify_asks_for_the_mapping_that_only_the_maker_had(tmp_path):
+    mapping = tmp_path / "mine.yaml"
+    mapping.write_text("ckptmigrate: 1\nunmatched: keep\nrename: {conv/bias: c/b}\n")
+    convert(ADAM, tmp_path / "out", to="tf2", mapping=str(mapping))
+    with pytest.raises(MappingError, match=r"made with the mapping mine\.yaml") as raised:
+        verify(ADAM, tmp_path / "out")
+    assert raised.value.hint == "say where it is: --mapping FILE"
+    assert verify(ADAM, tmp_path / "out", mapping=str(mapping)).issues[-1].kind != "mapping"
+    mapping.write_text("ckptmigrate: 1\nunmatched: keep\nrename: {conv/bias: c/b}  # changed\n")
+    report = verify(ADAM, tmp_path / "out", mapping=str(mapping))
+    assert report.verdict == "verified"
+    assert any(issue.kind == "mapping" and issue.severity == "warning" for issue in report.issues)
+
+
+def test_a_dry_run_reads_nothing_but_scalars(tmp_path):
+    """Tensors are gone from the data file; it plans all the same."""
+    source = tmp_path / "source"
+    shutil.copytree(ADAM.parent, source)
+    with open_checkpoint(ADAM) as checkpoint:
+        large = [e for row in checkpoint.rows() for e in row.tensor.extents if e.nbytes > 64]
+    for extent in large:
+        with (source / extent.file.name).open("r+b") as file:
+            file.seek(extent.offset)
+            file.write(bytes(extent.nbytes))
+    for to in ("tf1", "tf2", "npz", "safetensors"):
+        report = convert(source / ADAM.name, tmp_path / "out", to=to, dry_run=True)
+        assert (report.verdict, report.exit_code) == ("planned", 0)
+        assert convert(ADAM, tmp_path / "real", to=to, force=True).rows[0].name == report.rows[0].name
+    assert not (tmp_path / "out").exists()

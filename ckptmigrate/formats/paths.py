@@ -21,7 +21,9 @@ SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 _DATA = re.compile(r"(?P<name>.+)\.data-(?P<shard>\d{5,})-of-(?P<count>\d{5,})", re.DOTALL)
 _V1_SHARD = re.compile(r"(?P<name>.+)-(?:\d{5,}|\?{5})-of-(?P<count>\d{5,})", re.DOTALL)
 _STEP = re.compile(r"-(\d{1,18})(?:\.\w+)?$", re.ASCII)
-_LONE = (".safetensors.index.json", ".weights.json", ".safetensors", ".npz", ".keras", ".h5", ".hdf5", ".pb")
+_TENSORS = ".safetensors"
+_SHARD_INDEX = ".safetensors.index.json"
+_LONE = (_SHARD_INDEX, ".weights.json", _TENSORS, ".npz", ".keras", ".h5", ".hdf5", ".pb")
 _SHOWN = 8  # names in a hint
 
 
@@ -109,6 +111,9 @@ def _of_name(path: Path) -> Resolved:
     """A path at which nothing is: shards of it, or a near miss."""
     if _v1_shards(path):
         return Resolved(path)
+    index = path.with_name(path.name.removesuffix(_TENSORS) + _SHARD_INDEX)
+    if path.name.endswith(_TENSORS) and index.is_file():
+        return Resolved(index, f"the shards that {index.name} names; there is no {path.name}")
     part = _DATA.fullmatch(path.name)
     stem = part["name"] if part else path.stem if path.suffix in (INDEX_SUFFIX, ".meta") else path.name.rstrip(".*")
     prefix = path.with_name(stem) if stem else path

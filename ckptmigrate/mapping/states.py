@@ -12,7 +12,7 @@ from ckptmigrate.mapping.moves import Moved, cast_steps
 from ckptmigrate.mapping.operations import resolve_slot
 from ckptmigrate.mapping.options import Planning, PlanOptions
 from ckptmigrate.mapping.rules import OptimizerBlock
-from ckptmigrate.optimizers import Conversion, initial_value, to_dialect
+from ckptmigrate.optimizers import Conversion, anew, initial_value, to_dialect
 from ckptmigrate.report import Row
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored
 
@@ -45,7 +45,7 @@ class _Way:
     @property
     def keeps_keys(self) -> bool:
         unchanged = self.conversion.state.dialect == self.state.dialect and self.name == self.state.name
-        return unchanged and not self.is_fresh and self.planning.options.keeps_keys(self.planning.source)
+        return unchanged and self.planning.options.keeps_keys(self.planning.source)
 
     def initial(self, slot: str) -> float:
         return initial_value(self.conversion.state.kind, self.conversion.state.dialect, slot)
@@ -70,7 +70,11 @@ def move_states(
     moved = []
     for (state, block), name in zip(parts, _target_names(planning, parts), strict=True):
         hyper = {**block.hyper, **options.hyper}
-        conversion = to_dialect(state, _dialect(planning, state), hyper=hyper, step=_step(source, block))
+        step = _step(source, block)
+        start = state
+        if options.optimizer == "fresh" and state.kind != EMA:
+            start, hyper, step = anew(state), {**hyper, "iter": 0}, 0
+        conversion = to_dialect(start, _dialect(planning, state), hyper=hyper, step=step)
         planning.issues.extend(conversion.issues)
         moved.append(_move_state(_Way(planning, state, name, conversion), moves, fills))
     return _with_parents(moved, options), left_out
@@ -155,9 +159,9 @@ def _move_state(way: _Way, moves: Sequence[Moved], fills: Sequence[Planned]) -> 
     planned += [p for slot in [*names, *way.conversion.new_slots] for p in _of_fills(way, slot, fills)]
     slots = {SlotKey(p.name, p.slot): Stored(p.key, p.tensor) for p in planned}
     scalars = _scalars(way)
-    kept = way.keeps_keys or (way.conversion.state.dialect == way.state.dialect and not way.is_fresh)
+    kept = way.conversion.state.dialect == way.state.dialect and not way.is_fresh
     unbound = way.state.unbound if kept else ()
-    rows = _left_out(way, planned, [p.name for p in scalars], bool(unbound))
+    rows = _left_out(way, planned, scalars, moves, bool(unbound))
     state = replace(
         way.conversion.state,
         name=way.name,
@@ -182,7 +186,8 @@ def _follow(way: _Way, slot: str, moved: Moved) -> list[Planned]:
         _lost(way, moved, slot, f"{lacking} has none, the other sources of this rule have one")
         return []
     if way.is_fresh:
-        return [_constant(way, p, slot) for p in moved.planned()]
+        key = have[0].key if move.sources == move.targets and way.keeps_keys else ""
+        return [replace(_constant(way, p, slot), key=key) for p in moved.planned()]
     tensors = tuple(s.tensor for s in have)
     labels = tuple(f"{name}:{slot}" for name in move.sources)
     changes = way.conversion.slot_steps.get(slot)
@@ -248,28 +253,42 @@ def _scalars(way: _Way) -> list[Planned]:
         untouched = before is not None and before.tensor is stored.tensor
         group = Group((f"{way.state.name}.{name}",), (stored.tensor,)) if untouched else None
         origin = "moved" if untouched else "made"
-        detail = way.conversion.steps_text.get(name, "")
-        key = stored.key if untouched and way.keeps_keys else ""
+        detail = way.conversion.steps_text.get(name, "" if untouched else "starts anew")
+        key = stored.key if way.keeps_keys else ""
         planned.append(Planned(name, "", way.name, stored.tensor, origin, group, 0, detail, "", key))  # type: ignore[arg-type]
     return planned
 
 
-def _left_out(way: _Way, planned: Sequence[Planned], scalars: Sequence[str], keeps_unbound: bool) -> list[Row]:
-    """Rows for slots whose variable isn't written, slots the dialect hasn't, and scalars that became others."""
+def _left_out(
+    way: _Way, planned: Sequence[Planned], scalars: Sequence[Planned], moves: Sequence[Moved], keeps_unbound: bool
+) -> list[Row]:
+    """Rows for slots that don't follow, and scalars that became others."""
     followed = {label for p in planned if p.group for label in p.group.labels}
+    moving = {name for moved in moves for name in moved.move.sources}
     rows = []
     for key, stored in way.state.slots.items():
         if f"{key.variable}:{key.slot}" not in followed:
-            why = way.conversion.dropped.get(
-                key.slot, "--optimizer fresh" if way.is_fresh else "its variable isn't written"
-            )
+            why = "can't follow its variable" if key.variable in moving else "its variable isn't written"
+            why = way.conversion.dropped.get(key.slot, "--optimizer fresh" if way.is_fresh else why)
             rows.append(Row(key.variable, key.slot, stored.key, "dropped", detail=why))
-    heirs = ", ".join(name for name in scalars if name in STEPS and name not in way.state.scalars)
-    for name, stored in way.state.scalars.items():
-        if name not in scalars:
-            stays = f"goes on in {heirs}" if heirs and name.startswith(STEPS) else ""
-            why = stays or f"{way.conversion.state.dialect} doesn't store it"
-            rows.append(Row(f"{way.state.name}.{name}", "", stored.key, "dropped", detail=why))
+    kept = {p.name for p in scalars if p.group is not None}
+    rows += [
+        Row(f"{way.state.name}.{name}", "", stored.key, "dropped", detail=_why_not(way, name, scalars))
+        for name, stored in way.state.scalars.items()
+        if name not in kept
+    ]
     if way.state.unbound and not keeps_unbound:
-        rows += [Row(s.key, "?", s.key, "dropped", detail="its owner isn't known") for s in way.state.unbound]
+        why = "--optimizer fresh" if way.is_fresh else "its owner isn't known"
+        rows += [Row(s.key, "?", s.key, "dropped", detail=why) for s in way.state.unbound]
     return rows
+
+
+def _why_not(way: _Way, name: str, scalars: Sequence[Planned]) -> str:
+    """Why a scalar isn't written as it was."""
+    here = {p.name for p in scalars}
+    if way.is_fresh and name.startswith(STEPS):
+        return "--optimizer fresh"
+    heirs = ", ".join(step for step in STEPS if step in here and step not in way.state.scalars)
+    if heirs and name.startswith(STEPS):
+        return f"goes on in {heirs}"
+    return "another value is written" if name in here else f"{way.conversion.state.dialect} doesn't store it"

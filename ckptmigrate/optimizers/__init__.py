@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckptmigrate.optimizers.catalog import BY_KIND, OPTIMIZERS, UNKNOWN, initial_value, spelling
-from ckptmigrate.optimizers.dialects import Conversion, to_dialect
+from ckptmigrate.optimizers.dialects import Conversion, anew, to_dialect
 from ckptmigrate.optimizers.keys import Keys, ObjectNames, object_names, tf1_keys
 from ckptmigrate.optimizers.names import NamedState, recognise_names
 from ckptmigrate.optimizers.nodes import recognise_object
@@ -20,6 +20,7 @@ __all__ = [
     "Optimizer",
     "Slot",
     "Spelling",
+    "anew",
     "initial_value",
     "object_names",
     "recognise_names",

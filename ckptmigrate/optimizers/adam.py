@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ckptmigrate.dtypes import FLOAT32
+import numpy as np
+
+from ckptmigrate.dtypes import FLOAT32, INT64
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.powers import Reading, power_after, read_powers, steps_to_underflow
 from ckptmigrate.optimizers.record import Case, Change, Optimizer, Slot, Spelling
@@ -29,6 +31,26 @@ def read_step(scalars: Mapping[str, Stored], hyper: Mapping[str, float]) -> Read
     if pair[0] is None or pair[1] is None:
         return Reading()
     return read_powers(pair[0], pair[1], hyper.get("beta_1"), hyper.get("beta_2"))
+
+
+def started(scalars: Mapping[str, Stored], hyper: Mapping[str, float]) -> dict[str, Stored]:
+    """The scalars as they are before the first step, under their keys: no steps, first powers of the betas.
+
+    Powers whose beta neither `hyper` nor their own bits tell stay as they are.
+    """
+    fresh: dict[str, Stored] = {}
+    if "iter" in scalars:
+        fresh["iter"] = Stored(scalars["iter"].key, Tensor.of(np.zeros((), np.int64), INT64))
+    for suffix in _suffixes(scalars):
+        pair = _pair(scalars, suffix)
+        if pair[0] is None or pair[1] is None:
+            continue
+        reading = read_powers(pair[0], pair[1], hyper.get("beta_1"), hyper.get("beta_2"))
+        for power, beta in zip(POWERS, (reading.beta_1, reading.beta_2), strict=True):
+            if beta is not None:
+                tensor = Tensor.of(power_after(beta, 0), FLOAT32)
+                fresh[power + suffix] = Stored(scalars[power + suffix].key, tensor)
+    return {**scalars, **fresh}
 
 
 def _suffixes(scalars: Mapping[str, Stored]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from ckptmigrate.dtypes import FLOAT32, INT64
 from ckptmigrate.errors import UsageError
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.adam import POWERS
+from ckptmigrate.optimizers.adam import POWERS, started
 from ckptmigrate.optimizers.catalog import BY_KIND, LOSS_SCALE
 from ckptmigrate.optimizers.record import Case, Change, Spelling, StepFactory
 from ckptmigrate.optimizers.scalars import shown
@@ -68,6 +68,12 @@ def to_dialect(
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, as it does in TensorFlow
         change = optimizer.change(Case(state, dialect, known, step, flags))
         return _finished(state, dialect, {**change.hyper, **known}, change, optimizer.dialects[dialect])
+
+
+def anew(state: OptimizerState) -> OptimizerState:
+    """The state before its first step: no steps counted, first powers of the betas; slots are their caller's."""
+    slots = {} if state.kind == "momentum" else state.slots  # velocities that start at 0 need no learning rate
+    return replace(state, step=0, scalars=started(state.scalars, state.hyper), slots=slots, unbound=())
 
 
 def _steps(number: float) -> int:
