@@ -231,8 +231,9 @@ def _rounding(group: Group) -> str:
     before = Group(group.labels, group.sources, group.steps[:-1]).run()
     after = group.steps[-1].apply(before)
     largest, infinite = 0.0, 0
+    pairs = (pair for a, b in zip(before, after, strict=True) for pair in _side_by_side(a, b))
     with np.errstate(all="ignore"):
-        for a, b in zip(before, after, strict=True):
+        for a, b in pairs:
             wide, narrow = a.astype(np.complex128), b.astype(np.complex128)
             finite = np.isfinite(wide)
             infinite += int((finite & ~np.isfinite(narrow)).sum())
@@ -240,3 +241,11 @@ def _rounding(group: Group) -> str:
             largest = max(largest, float(errors.max()) if errors.size else 0.0)
     beyond = f"; {infinite} values are beyond its range and become infinite" if infinite else ""
     return f"largest rounding {largest:.3g}{beyond}"
+
+
+def _side_by_side(a: Array, b: Array) -> Iterator[tuple[Array, Array]]:
+    """Pieces of two arrays of one shape, cut at the same rows."""
+    start = 0
+    for piece in _pieces(a):
+        yield (piece, b[start : start + len(piece)]) if a.ndim else (a, b)
+        start += len(piece) if a.ndim else 0

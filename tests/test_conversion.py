@@ -204,3 +204,24 @@ def test_a_dry_run_reads_nothing_but_scalars(tmp_path):
         assert (report.verdict, report.exit_code) == ("planned", 0)
         assert convert(ADAM, tmp_path / "real", to=to, force=True).rows[0].name == report.rows[0].name
     assert not (tmp_path / "out").exists()
+
+
+def test_averages_stay_with_the_wrapper_that_made_them(tmp_path):
+    """MovingAverage(SGD): slots of the wrapper, not of the optimizer inside it."""
+    source = FIXTURES / "tf2/ema/ckpt-1"
+    averages = [row for row in keys(source) if row[2] == "average"]
+    mapping = tmp_path / "new.yaml"
+    mapping.write_text("ckptmigrate: 1\nunmatched: keep\nrename: {step: steps}\n")
+    convert(source, tmp_path / "renamed", to="tf2", mapping=str(mapping))
+    convert(source, tmp_path / "named", to="tf1")
+    rate = {"learning_rate": 0.01}
+    convert(tmp_path / "named", tmp_path / "templated", to="tf2", template=str(source), hyper=rate)
+    for output in ("renamed", "templated"):
+        assert sorted(row for row in keys(tmp_path / output) if row[2] == "average") == sorted(averages)
+
+
+def test_rounding_of_large_tensors_is_measured_in_pieces(tmp_path):
+    values = np.linspace(0, 1, 1_000_003, dtype=np.float32).reshape(-1, 1)
+    np.savez(tmp_path / "in.npz", w=values)
+    report = convert(tmp_path / "in.npz", tmp_path / "out", to="tf1", dtype="bfloat16")
+    assert report.rows[0].detail == "largest rounding 0.00195"

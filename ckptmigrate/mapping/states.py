@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ckptmigrate.issues import Issue
@@ -10,7 +10,7 @@ from ckptmigrate.mapping.averages import AVERAGE, EMA
 from ckptmigrate.mapping.group import Group, Planned, constant, lift
 from ckptmigrate.mapping.moves import Moved, cast_steps
 from ckptmigrate.mapping.operations import resolve_slot
-from ckptmigrate.mapping.options import Planning, PlanOptions
+from ckptmigrate.mapping.options import Planning
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.optimizers import Conversion, anew, initial_value, to_dialect
 from ckptmigrate.report import Row
@@ -77,14 +77,24 @@ def move_states(
         conversion = to_dialect(start, _dialect(planning, state), hyper=hyper, step=step)
         planning.issues.extend(conversion.issues)
         moved.append(_move_state(_Way(planning, state, name, conversion), moves, fills))
-    return _with_parents(moved, options), left_out
+    renamed = {state.name: m.state.name for (state, _), m in zip(parts, moved, strict=True)}
+    return [_with_parent(m, planning, renamed) for m in moved], left_out
 
 
-def _with_parents(moved: list[MovedState], options: PlanOptions) -> list[MovedState]:
-    """Averages stand on the node of the one optimizer there is."""
-    owners = [m.state.name for m in moved if m.state.kind != EMA]
-    parent = owners[0] if len(owners) == 1 and options.target_format == "tf2" else ""
-    return [replace(m, state=replace(m.state, parent=parent)) if m.state.kind == EMA else m for m in moved]
+def _with_parent(moved: MovedState, planning: Planning, renamed: Mapping[str, str]) -> MovedState:
+    """Averages stand where the template's do, else where they stood, else on the node of the one optimizer there is."""
+    if moved.state.kind != EMA:
+        return moved
+    template, parent = planning.template, renamed.get(moved.state.parent, moved.state.parent)
+    there = [o.parent or o.name for o in template.optimizers if o.kind == EMA] if template else []
+    owners = {name for name in renamed.values() if name != moved.state.name}
+    if planning.options.target_format != "tf2":
+        parent = ""
+    elif len(there) == 1:
+        parent = there[0]
+    elif planning.source.origin != "tf2":
+        parent = owners.pop() if len(owners) == 1 else ""
+    return replace(moved, state=replace(moved.state, parent=parent))
 
 
 def _dropped(state: OptimizerState, why: str) -> list[Row]:
