@@ -225,3 +225,22 @@ def test_rounding_of_large_tensors_is_measured_in_pieces(tmp_path):
     np.savez(tmp_path / "in.npz", w=values)
     report = convert(tmp_path / "in.npz", tmp_path / "out", to="tf1", dtype="bfloat16")
     assert report.rows[0].detail == "largest rounding 0.00195"
+
+
+def test_two_adams_part_again_by_what_a_mapping_says(tmp_path):
+    """A name-based file doesn't tell whose the beta powers are; the hint's line of YAML does."""
+    source, mapping = FIXTURES / "tf2/gan/ckpt-1", tmp_path / "gan.yaml"
+    convert(source, tmp_path / "named", to="tf1")
+    refused = convert(tmp_path / "named", tmp_path / "back", to="tf2")
+    assert refused.exit_code == 6
+    assert any("optimizers: [{from, variables, to, hyper" in issue.hint for issue in refused.issues)
+    blocks = "".join(
+        f'  - {{from: Adam, variables: "{model}/{{x:path}}", to: {model}_optimizer, hyper: {hyper}}}\n'
+        for model, hyper in (
+            ("generator", "{iter: 3, beta_1: 0.5, beta_2: 0.999, decay: 0, learning_rate: 0.01}"),
+            ("discriminator", "{iter: 5, beta_1: 0.9, beta_2: 0.999, decay: 0, learning_rate: 0.02}"),
+        )
+    )
+    mapping.write_text(f"ckptmigrate: 1\nunmatched: keep\noptimizers:\n{blocks}")
+    assert convert(tmp_path / "named", tmp_path / "back", to="tf2", mapping=str(mapping)).verdict == "verified"
+    assert diff(source, tmp_path / "back").verdict == "verified"

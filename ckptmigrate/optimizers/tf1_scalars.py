@@ -101,9 +101,10 @@ def _unclear(state: OptimizerState, adams: int, pairs: Sequence[PowerPair]) -> l
     text = (
         f"{len(pairs)} pairs of beta powers ({keys}), {adams} set(s) of Adam slots: names can't tell which go together."
     )
-    return [
-        Issue("guess", "warning", state.name, text, "say it in the mapping: optimizers: [{from, variables, to, step}]")
-    ]
+    hint = (
+        "say it in the mapping: optimizers: [{from, variables, to, hyper: {iter: STEPS, beta_1: 0.9, beta_2: 0.999}}]"
+    )
+    return [Issue("guess", "warning", state.name, text, hint)]
 
 
 def with_loss_scale(states: Sequence[OptimizerState], tensors: Mapping[str, Tensor]) -> list[OptimizerState]:
