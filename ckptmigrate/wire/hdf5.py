@@ -1,7 +1,7 @@
 """HDF5 files, opened with guards: every group's attributes and every dataset's form first, elements when wanted.
 
 https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html, through h5py, which loads on first use. What leads
-out of the file is refused: links, external storage, virtual datasets, filters that would be loaded as plugins; and so are
+out of the file is refused: links, external storage, virtual datasets, filters to be loaded as plugins. So are
 forms that promise far more than is stored. No handle stays open between calls. Raw bytes are read without HDF5.
 """
 
@@ -126,6 +126,12 @@ def is_hdf5(path: Path) -> bool:
             return os.pread(descriptor, len(MAGIC), 0) == MAGIC
     except (SourceError, OSError):
         return False
+
+
+def read_root(place: Place) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the root group's attributes, and of what it holds; for recognition. Raises as `read_tree` does."""
+    with _opened(place, "") as root:
+        return frozenset(root.attrs), frozenset(root)
 
 
 def read_tree(place: Place) -> Tree:
