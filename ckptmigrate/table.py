@@ -27,7 +27,7 @@ LOSSY_ROLES = frozenset({"weight", "bn_mean", "bn_variance", "table", "other"})
 DIALECTS = ("keras1", "tf1", "keras-legacy", "keras2", "keras3")
 
 # Formats whose names and keys are those of another one.
-_NAMED_ALIKE = {"tf1-v1": "tf1"}
+_NAMED_ALIKE = {"tf1-v1": "tf1", "savedmodel": "tf1", "frozen-graph": "tf1"}
 
 
 @dataclass(frozen=True, slots=True)

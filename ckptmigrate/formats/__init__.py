@@ -6,13 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptmigrate.errors import SourceError, UsageError
-from ckptmigrate.formats import npz, safetensors, tf1, tf1_v1, tf2
+from ckptmigrate.formats import frozen_graph, npz, safetensors, savedmodel, tf1, tf1_v1, tf2
 from ckptmigrate.formats.format import Format
 from ckptmigrate.formats.paths import resolve
 from ckptmigrate.formats.strangers import pointer, stranger
 from ckptmigrate.table import Checkpoint
 
-FORMATS: tuple[Format, ...] = (tf1.FORMAT, tf1_v1.FORMAT, tf2.FORMAT, safetensors.FORMAT, npz.FORMAT)
+FORMATS: tuple[Format, ...] = (
+    tf1.FORMAT,
+    tf1_v1.FORMAT,
+    tf2.FORMAT,
+    savedmodel.FORMAT,
+    safetensors.FORMAT,
+    npz.FORMAT,
+    frozen_graph.FORMAT,
+)
 
 
 @dataclass(frozen=True, slots=True)

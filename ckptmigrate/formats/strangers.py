@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptmigrate.errors import SourceError
-from ckptmigrate.formats.paths import SAVED_MODEL
+from ckptmigrate.wire.graph_def import kind_of
 from ckptmigrate.wire.names import index_file
 
 _NOT_YET = "is not supported yet in this version"
@@ -62,12 +62,6 @@ STRANGERS = (
         "fetch the file: git lfs pull",
     ),
     Stranger(
-        "savedmodel",
-        _holds(*SAVED_MODEL),
-        f"a SavedModel: it {_NOT_YET}",
-        "its variables can be read as a bundle: add /variables/variables to the path",
-    ),
-    Stranger(
         "orbax",
         _holds("_CHECKPOINT_METADATA", "_METADATA", "_sharding"),
         "a JAX checkpoint (Orbax), not a TensorFlow one",
@@ -113,10 +107,28 @@ STRANGERS = (
     ),
     Stranger("onnx", _ends(".onnx"), "an ONNX model", "use the checkpoint that it was exported from"),
     Stranger(
-        "frozen-graph",
-        _ends(".pb", ".pbtxt"),
-        f"a graph (frozen, perhaps): it {_NOT_YET}",
-        "use the checkpoint that it was made from",
+        "text-graph",
+        lambda path, head: path.name.endswith((".pbtxt", ".pb.txt")) or head.lstrip()[:6] in (b"node {", b"node{\n"),
+        "a graph in text form, which is not read",
+        "write it as binary with TensorFlow: tf.io.write_graph(graph_def, folder, 'graph.pb', as_text=False)",
+    ),
+    Stranger(
+        "saved-model-proto",
+        lambda path, head: head[:2] == b"\x08\x01" and kind_of(path) == "saved_model",
+        "the graph of a SavedModel: its values are in the folder variables/ that belongs beside it",
+        "call it saved_model.pb, put variables/ beside it, and give the folder",
+    ),
+    Stranger(
+        "meta-graph",
+        lambda path, head: head[:1] == b"\x0a" and kind_of(path) == "meta_graph",
+        "a meta graph (.meta): the graph of a model, not its values",
+        "give the checkpoint that was saved with it",
+    ),
+    Stranger(
+        "protobuf",
+        _ends(".pb"),
+        "not a graph, or a damaged one",
+        "frozen graphs and SavedModels end in .pb; use the checkpoint that it was made from",
     ),
     Stranger(
         "archive",

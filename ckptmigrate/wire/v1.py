@@ -14,28 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from ckptmigrate.dtypes import BY_TF, REF_OFFSET, STRING, DType
+from ckptmigrate.dtypes import BY_TF, REF_OFFSET
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.wire.bundle_messages import decode_region, decode_shape
-from ckptmigrate.wire.protobuf import MalformedError, fields, packed_varints, signed, text
+from ckptmigrate.wire.protobuf import MalformedError, fields, signed, text
 from ckptmigrate.wire.slices import Region, concrete, coverage_fault, index_of, slice_key
 from ckptmigrate.wire.sstable import Table, read_table
+from ckptmigrate.wire.tensor_proto import typed_values
 
 _CONSUMER_VERSION = 1  # tensorflow/core/public/version.h, `TF_CHECKPOINT_VERSION`
 
-# DataType number -> the TensorProto field that holds its values, and the numbers in it (tensor.proto). Where the type
-# is "", they are varints. Types that are not here can't be saved in this format.
-_FIELDS = {
-    1: (5, "<f4"),
-    2: (6, "<f8"),
-    **dict.fromkeys((3, 4, 5, 6, 11, 12, 13, 17), (7, "")),
-    7: (8, ""),
-    8: (9, "<f4"),
-    9: (10, ""),
-    10: (11, ""),
-    18: (12, "<f8"),
-    19: (13, ""),
-}
+# DataType numbers that can be saved in this format (saved_tensor_slice_util.h, `SaveTypeTraits`).
+_TYPES = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 17, 18, 19})
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +151,7 @@ def _tensor(data: bytes, table: Table) -> V1Tensor:
             regions.append(decode_region(value))
     if dtype > REF_OFFSET:
         dtype -= REF_OFFSET
-    if dtype not in _FIELDS:
+    if dtype not in _TYPES:
         raise MalformedError(f"tensor {name!r} has element type {signed(dtype)}, which this format can't hold", 0)
     if not regions:
         raise MalformedError(f"tensor {name!r} has no part, not even a whole one", 0)
@@ -177,40 +167,9 @@ def _part(tensor: V1Tensor, table: Table, given: Region, region: Region) -> np.n
     try:
         saved = dict(fields(memoryview(value))).get(0x12, b"")  # views: a tensor may be large
         content = dict(fields(saved)).get(0x1A, b"")
-        flat = _values(fields(content), BY_TF[tensor.dtype])
+        flat = typed_values(fields(content), BY_TF[tensor.dtype])
     except MalformedError as error:
         raise error.damaged(where) from error
     if len(flat) != math.prod(shape):
         raise DamagedError(f"{len(flat)} values for shape {shape}", where=where)
     return flat.reshape(shape)
-
-
-def _values(found: list[tuple[int, Any]], dtype: DType) -> np.ndarray[Any, Any]:
-    """The values of a TensorProto: all occurrences of the type's field, packed or one by one."""
-    number, fixed = _FIELDS[dtype.tf]
-    chunks = [(tag & 7, value) for tag, value in found if tag >> 3 == number]
-    if dtype is STRING:
-        strings = [bytes(value) for kind, value in chunks if kind == 2]
-        flat = np.empty(len(strings), object)
-        flat[:] = strings
-        return flat
-    if fixed:
-        parts = [_fixed(value, fixed, kind) for kind, value in chunks] or [np.empty(0, fixed)]
-        flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if flat.nbytes % dtype.nbytes:
-            raise MalformedError(f"{len(flat)} numbers are no whole complex ones", 0)
-        return flat.view(dtype.numpy)
-    numbers = [packed_varints(value) if kind == 2 else np.array([value], np.uint64) for kind, value in chunks]
-    flat = np.concatenate([np.empty(0, np.uint64), *numbers])
-    if dtype.name == "float16":  # the bit pattern
-        return flat.astype(np.uint16).view(dtype.numpy)
-    return flat.view(np.int64).astype(dtype.numpy)
-
-
-def _fixed(value: Any, fixed: str, kind: int) -> np.ndarray[Any, Any]:
-    width = np.dtype(fixed).itemsize
-    if kind != 2:  # one number, which arrives as an unsigned integer
-        return np.array([value], f"<u{width}").view(fixed)
-    if len(value) % width:
-        raise MalformedError(f"{len(value)} bytes can't hold numbers of {width} bytes", 0)
-    return np.frombuffer(value, fixed)

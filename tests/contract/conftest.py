@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "fixtures"
+BESIDE = ("checkpoint", "listing.json", "fingerprint.pb")
 # What the files hold beside tensors, and a listing of variables leaves out (design: names)
 BOOKKEEPING = ("_CHECKPOINTABLE_OBJECT_GRAPH", "/.ATTRIBUTES/OBJECT_CONFIG_JSON")
 
@@ -32,9 +33,9 @@ class Golden:
 
     @property
     def parts(self) -> list[Path]:
-        """The files that hold the checkpoint itself."""
-        beside = ("checkpoint", "listing.json")
-        return sorted(p for p in self.folder.iterdir() if p.name not in beside and p.suffix != ".meta")
+        """The files that hold the checkpoint itself; those that nothing is read from left out."""
+        files = (p for p in self.folder.rglob("*") if p.is_file() and p.parent.name != "assets")
+        return sorted(p for p in files if p.name not in BESIDE and p.suffix != ".meta")
 
 
 def golden(listing: Path) -> Golden:

@@ -196,9 +196,9 @@ def holding(content):
     return lambda path: path.write_bytes(content)
 
 
-def saved_model(path):
+def text_saved_model(path):
     path.mkdir()
-    (path / "saved_model.pb").write_bytes(b"\x08\x01")
+    (path / "saved_model.pbtxt").write_bytes(b"saved_model_schema_version: 1")
 
 
 STRANGERS = {
@@ -212,8 +212,11 @@ STRANGERS = {
     "gzip": ("model.tar.gz", holding(b"\x1f\x8b\x08"), "unpack"),
     "h5": ("model.h5", holding(b"\x89HDF\r\n\x1a\n"), "Keras"),
     "keras": ("model.keras", zipped("metadata.json"), "Keras"),
-    "frozen": ("frozen.pb", holding(b"\n\x05"), "made from"),
-    "savedmodel": ("export", saved_model, "variables/variables"),
+    "torn graph": ("frozen.pb", holding(b"\n\x05"), "made from"),
+    "text graph": ("graph.pbtxt", holding(b"# a graph\nnode {\n"), "as_text=False"),
+    "text saved_model": ("export", text_saved_model, "variables/variables"),
+    "proto of a SavedModel": ("graph.pb", holding(b"\x08\x01\x12\x02\x0a\x00"), "saved_model.pb"),
+    "meta graph": ("graph.pb", holding(b"\x0a\x02\x2a\x00\x12\x00"), "saved with it"),
     "other": ("notes.txt", holding(b"hello"), "--from"),
     "empty": ("notes", holding(b""), "--from"),
 }
