@@ -40,7 +40,7 @@ def provenance(
     Args:
         source: What it was made from.
         mapping: {"name", "digest"} of the mapping, or {}.
-        template: The template, or None.
+        template: The template, or None; one that comes with a mapping, without values, is told by the mapping.
         flags: The options that change what is written, without those left at their default.
         origin: The format whose keys the output has, where that is not its own (see `Checkpoint.origin`).
     """
@@ -52,7 +52,7 @@ def provenance(
         record["origin"] = origin
     if mapping:
         record["mapping"] = dict(mapping)
-    if template is not None:
+    if template is not None and not all(v.tensor.is_open for v in template.variables.values()):
         record["template"] = digest(template)
     if flags:
         record["flags"] = {name: flags[name] for name in sorted(flags)}

@@ -37,6 +37,7 @@ class _Made:
     dtype: str = ""
     mapping: str = ""
     digest: str = ""
+    template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,7 @@ def _from_provenance(target: Checkpoint, asked: MappingOptions) -> tuple[Mapping
         dtype=_text(flags.get("dtype")),
         mapping=_text(mapping.get("name")),
         digest=_text(mapping.get("digest")),
+        template=_text(record.get("template")),
     )
     if asked.mapping:
         return asked, made
@@ -274,6 +276,9 @@ def _plan_against(
 ) -> tuple[Plan, Chosen]:
     """Plans `a` with `b` as its template; `made` is how `b` was made from it, where it says so."""
     chosen = _choose(a, b, asked, made, enter)
+    if not asked.template and (made is None or not made.template):  # then no value came from a template
+        fills = tuple(replace(f, value="zeros") if f.value == "template" else f for f in chosen.assignment.fills)
+        chosen = replace(chosen, assignment=replace(chosen.assignment, fills=fills))
     writer, flags = formats.by_name(b.format).writer, made or _Made()
     natural = writer.dialects if writer is not None and made is not None else ()
     options = PlanOptions(
@@ -316,7 +321,7 @@ def _compared(plan: Plan, b: Checkpoint, chosen: Chosen, tolerance: Tolerance, p
     keys = writer.keys(plan.result()) if writer is not None else {}
     rows = compare(plan, b, keys, tolerance=tolerance, progress=progress)
     rows += [Row(name, "", name, "missing", detail="no rule takes it") for name in chosen.assignment.unmatched]
-    issues = [i for i in (*a.issues, *b.issues, *chosen.issues, *plan.issues) if i.kind not in _AS_ROWS]
+    issues = [i for i in (*a.issues, *b.issues, *chosen.issues, *plan.issues) if i.kind not in _AS_ROWS | _ADVICE]
     passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)
     return Report(
         source={"path": str(a.path), "format": a.format, "files": [str(f) for f in a.files]},
@@ -329,3 +334,4 @@ def _compared(plan: Plan, b: Checkpoint, chosen: Chosen, tolerance: Tolerance, p
 
 
 _AS_ROWS = frozenset({"unmatched", "unfilled"})  # findings that a comparison shows as rows
+_ADVICE = frozenset({"approximate", "hyper", "rate"})  # for who converts; it was said then

@@ -244,3 +244,9 @@ def test_two_adams_part_again_by_what_a_mapping_says(tmp_path):
     mapping.write_text(f"ckptmigrate: 1\nunmatched: keep\noptimizers:\n{blocks}")
     assert convert(tmp_path / "named", tmp_path / "back", to="tf2", mapping=str(mapping)).verdict == "verified"
     assert diff(source, tmp_path / "back").verdict == "verified"
+
+
+def test_a_value_that_was_started_anew_is_not_compared_with_itself(tmp_path):
+    convert(ADAM, tmp_path / "x", to="tf2", reinit=("conv/kernel",))
+    filled = [row for row in verify(ADAM, tmp_path / "x").rows if (row.name, row.outcome) == ("conv/kernel", "filled")]
+    assert {row.detail for row in filled} == {"with zeros", "initial value 0"}

@@ -129,7 +129,7 @@ def _variable(name: str, value: Value) -> Variable:
     aliases: dict[str, tuple[str, ...]] = {}
     if attribute.full_name and is_value(attribute):
         aliases["full_name"] = (attribute.full_name,)
-        if (path := layer_path(name, attribute.full_name)) != name:
+        if attribute.full_name != name and (path := layer_path(name, attribute.full_name)) != name:
             aliases["layer_path"] = (path,)
     return Variable(name, stored.tensor, stored.key, _role(name, stored), aliases=aliases)
 

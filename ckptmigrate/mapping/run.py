@@ -290,13 +290,14 @@ class Run:
 
     def finish(self) -> None:
         """Two sources for one target; targets that nothing writes."""
+        hint = "a mapping can give each a name of its own; --drop PATTERN leaves one out"
         writers: dict[str, Move] = {}
         for move in self.moves:
             for target in move.targets:
                 other = writers.setdefault(target, move)
                 if other is not move:
                     both = f"{', '.join(other.sources)} ({other.where or 'own name'}) and {', '.join(move.sources)}"
-                    self.complain("conflict", target, f"has two sources: {both}", move.where)
+                    self.complain("conflict", target, f"has two sources: {both}", move.where, hint)
         if self.template is None:
             return
         written = set(writers) | {fill.target for fill in self.fills}
