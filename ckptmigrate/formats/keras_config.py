@@ -28,6 +28,7 @@ class Configured:
         layers: A model's layers, in order.
         inner: The layers it wraps, by attribute (`layer`, `forward_layer`, `backward_layer`, `cell`, `cells/0`...).
         is_trainable: False when it is frozen itself.
+        called: Its class as the file calls it, without its package, whoever's it is.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Configured:
     layers: tuple[Configured, ...] = ()
     inner: Mapping[str, Configured] = field(default_factory=dict)
     is_trainable: bool = True
+    called: str = ""
 
     def walk(self) -> Iterator[tuple[str, Configured]]:
         """Every layer of a model and of the models in it, with the path of names that leads there."""
@@ -77,6 +79,7 @@ def _layer(told: Any, depth: int) -> Configured:
         layers,
         _inner(told["class_name"], settings, depth),
         settings.get("trainable") is not False,
+        told["class_name"].rpartition(">")[2],
     )
 
 

@@ -1,0 +1,254 @@
+"""What a Keras v3 file is made of, whichever of its three forms: groups, datasets, configuration, assets."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ckptmigrate.document.fields import Cursor, parse
+from ckptmigrate.errors import DamagedError, SourceError
+from ckptmigrate.formats.keras_config import MAX_CONFIG_BYTES
+from ckptmigrate.formats.keras_v3.naming import (
+    ASSETS,
+    CONFIG_MEMBER,
+    METADATA_MEMBER,
+    MODEL_CONFIG,
+    SHARDED_SUFFIX,
+    WEIGHTS_MEMBER,
+)
+from ckptmigrate.issues import Issue
+from ckptmigrate.table import Extent, Tensor
+from ckptmigrate.wire.hdf5 import Attribute, Dataset, Place, read_tree
+from ckptmigrate.wire.zipped import Member, check_stored, open_archive
+
+MAX_INDEX_BYTES = 64 << 20  # of a .weights.json: a million groups
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The parts of a file.
+
+    Attributes:
+        path, files: What was opened, and every file of it.
+        groups: Group -> its attributes.
+        tensors: Path of a dataset -> its tensor.
+        blobs: Configuration, metadata and assets.
+        issues: What reading found.
+        closers: To be called in the end.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    groups: Mapping[str, Mapping[str, Attribute]]
+    tensors: Mapping[str, Tensor]
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    issues: tuple[Issue, ...] = ()
+    closers: tuple[Callable[[], None], ...] = ()
+
+
+class Blobs(Mapping[str, bytes]):
+    """Configuration and assets, each read when it is asked for."""
+
+    def __init__(self, readers: Mapping[str, Callable[[], bytes]]) -> None:
+        self._readers = readers
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._readers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+
+def open_source(path: Path) -> Source:
+    """Opens a file of any of the three forms; reads no elements.
+
+    Raises:
+        SourceError: It can't be read, or is of a form that isn't supported.
+        DamagedError: It is damaged or hostile.
+    """
+    if path.name.endswith(SHARDED_SUFFIX):
+        return _of_shards(path)
+    with path.open("rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
+    return _of_archive(path) if is_zip else _of_places(path, (path,), [Place(path)])
+
+
+def _of_places(path: Path, files: tuple[Path, ...], places: list[Place], **rest: Any) -> Source:
+    groups: dict[str, dict[str, Attribute]] = {}
+    datasets: dict[str, Dataset] = {}
+    for place in places:
+        tree = read_tree(place)
+        for group, attributes in tree.groups.items():
+            groups[group] = groups.get(group, {}) | attributes
+        for name, dataset in tree.datasets.items():
+            if name in datasets:
+                raise DamagedError(f"{name!r} is in {datasets[name].place.file.name}, too", where=str(place.file))
+            datasets[name] = dataset
+    guard = rest.pop("guard", None)
+    issues = rest.pop("issues", ())
+    unread = [
+        Issue("unsupported", "error", name, f"element type {d.stored} isn't supported", where=str(d.place.file))
+        for name, d in datasets.items()
+        if d.dtype is None
+    ]
+    tensors = {name: _tensor(d, guard) for name, d in datasets.items() if d.dtype is not None}
+    return Source(path, files, groups, tensors, issues=(*issues, *unread), **rest)
+
+
+def _tensor(dataset: Dataset, guard: Callable[[], None] | None) -> Tensor:
+    assert dataset.dtype is not None
+    if guard is not None:
+        return Tensor(dataset.shape, dataset.dtype, lambda: _guarded(dataset, guard))
+    raw = dataset.raw
+    extents = (Extent(dataset.place.file, raw.offset, raw.nbytes, big_endian=raw.is_big_endian),) if raw else ()
+    return Tensor(dataset.shape, dataset.dtype, dataset.read, extents)
+
+
+def _guarded(dataset: Dataset, guard: Callable[[], None]) -> Array:
+    """Scalars are read on opening: they don't pay for reading all the rest."""
+    if dataset.shape:
+        guard()
+    return dataset.read()
+
+
+class _Checked:
+    """Checks the CRC of an archive's weights once, when the first of them is wanted."""
+
+    def __init__(self, path: Path, member: Member) -> None:
+        self._path, self._member = path, member
+        self._lock = threading.Lock()
+        self._is_done = False
+
+    def __call__(self) -> None:
+        with self._lock:
+            if not self._is_done:
+                check_stored(self._path, self._member)
+                self._is_done = True
+
+
+def _of_archive(path: Path) -> Source:
+    with ExitStack() as stack:
+        archive = open_archive(path)
+        stack.callback(archive.close)
+        members = {member.name: member for member in archive.members}
+        for name in members:
+            _check_name(path, name)
+        weights = members.get(WEIGHTS_MEMBER)
+        if weights is None or CONFIG_MEMBER not in members:
+            missing = WEIGHTS_MEMBER if weights is None else CONFIG_MEMBER
+            raise SourceError(f"no {missing} in it", where=str(path), hint="save it with model.save(path)")
+        readers = {
+            _blob(name): _reader(path, member)
+            for name, member in members.items()
+            if name in (CONFIG_MEMBER, METADATA_MEMBER) or name.startswith(ASSETS)
+        }
+        known = {WEIGHTS_MEMBER, CONFIG_MEMBER, METADATA_MEMBER}
+        others = [name for name in members if name not in known and not name.startswith(ASSETS)]
+        issues = tuple(Issue("unlisted", "note", name, "not read: Keras knows no such member") for name in others)
+        if weights.is_stored:
+            place, guard = Place(path, weights.offset, weights.nbytes), _Checked(path, weights)
+        else:
+            place, guard = Place(_unpacked(path, weights, stack)), None
+        source = _of_places(path, (path,), [place], blobs=Blobs(readers), issues=issues, guard=guard or _nothing)
+        return _with_closers(source, stack)
+
+
+def _with_closers(source: Source, stack: ExitStack) -> Source:
+    from dataclasses import replace
+
+    return replace(source, closers=(stack.pop_all().close,))
+
+
+def _nothing() -> None:
+    """zipfile compared the CRC while it unpacked."""
+
+
+def _blob(name: str) -> str:
+    return MODEL_CONFIG if name == CONFIG_MEMBER else name
+
+
+def _reader(path: Path, member: Member) -> Callable[[], bytes]:
+    def read() -> bytes:
+        if not member.name.startswith(ASSETS) and member.nbytes > MAX_CONFIG_BYTES:
+            message = f"{member.nbytes} bytes; at most {MAX_CONFIG_BYTES} are read"
+            raise DamagedError(message, where=f"{path}, member {member.name!r}")
+        return member.read().tobytes()
+
+    return read
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Members become files when Keras unpacks them: a name that leads elsewhere is an attack."""
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or ":" in parts[0]:
+        raise DamagedError(f"the member {name!r} would lead out of a folder it is unpacked in", where=str(path))
+
+
+def _unpacked(path: Path, member: Member, stack: ExitStack) -> Path:
+    """A file with the weights of an archive that somebody packed again; Keras itself never compresses them."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ckptmigrate-"))
+    target = Path(folder) / WEIGHTS_MEMBER
+    try:
+        member.read().tofile(target)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise SourceError(
+            f"compressed, and there is no room to unpack {member.nbytes} bytes: {error.strerror}",
+            where=f"{path}, member {member.name!r}",
+            hint=f"unpack it and give the {WEIGHTS_MEMBER} inside",
+        ) from error
+    return target
+
+
+def _of_shards(path: Path) -> Source:
+    index = _index(path)
+    weight_map = index.child("weight_map")
+    if weight_map is None:
+        raise index.wrong("an object of groups and files", None, "weight_map")
+    lost: dict[Path, list[str]] = {}
+    files: dict[Path, None] = {}
+    for group, told in weight_map.fields().items():
+        for name in told if isinstance(told, list) else [told]:
+            file = _beside(path, weight_map, name)
+            if file.is_file():
+                files[file] = None
+            else:
+                lost.setdefault(file, []).append(group)
+    issues = tuple(
+        Issue("missing", "error", groups[0], f"a shard is missing, with {len(groups)} groups", "", str(file))
+        for file, groups in lost.items()
+    )
+    return _of_places(path, (path, *files), [Place(file) for file in files], issues=issues)
+
+
+def _index(path: Path) -> Cursor:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_INDEX_BYTES + 1)
+    except OSError as error:
+        raise SourceError(f"can't be read: {error.strerror}", where=str(path)) from error
+    if len(data) > MAX_INDEX_BYTES:
+        raise DamagedError(f"an index of more than {MAX_INDEX_BYTES} bytes", where=str(path))
+    index = parse(data, str(path))
+    index.fields()
+    return index
+
+
+def _beside(index: Path, weight_map: Cursor, name: object) -> Path:
+    """A shard lies beside its index; a name that leads elsewhere is an attack."""
+    if not isinstance(name, str) or name in ("", ".", "..") or any(c in name for c in "/\\\0:"):
+        raise weight_map.wrong("the name of a file beside the index", name)
+    return index.with_name(name)
