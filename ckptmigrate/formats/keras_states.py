@@ -114,7 +114,7 @@ def bind(told: StateList, owners: Sequence[Owner]) -> tuple[tuple[OptimizerState
     kind = "momentum" if title == "sgd" and slots else title or "unknown"
     blocks = _fitting(told, title, slots, owners)
     if blocks is None:
-        issue = _unclear(told, slots, owners) if slots else None
+        issue = _unclear(told, slots) if slots else None
         state = OptimizerState(told.name, kind if not slots else "unknown", told.dialect, step, hyper, scalars)
         return (replace(state, unbound=tuple(slots)),), (issue,) if issue else ()
     places = list(_places(blocks, owners))
@@ -226,10 +226,10 @@ def _hyper(settings: Mapping[str, Any]) -> dict[str, float]:
     return {_HYPER[name]: float(value) for name, value in numbers.items()}
 
 
-def _unclear(told: StateList, slots: Sequence[Stored], owners: Sequence[Owner]) -> Issue:
+def _unclear(told: StateList, slots: Sequence[Stored]) -> Issue:
     title = told.title or "an unknown optimizer"
     message = (
-        f"{len(slots)} slots of {title} and {len(owners)} trainable variables: whose slots they are isn't told. They "
-        f"stay in their order, for the same model and the dialect {told.dialect}"
+        f"{len(slots)} slots of {title}: whose they are isn't told. They stay in their order, for the same model and "
+        f"the dialect {told.dialect}"
     )
     return Issue("guess", "warning", told.name, message)

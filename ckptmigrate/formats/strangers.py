@@ -69,20 +69,19 @@ STRANGERS = (
     ),
     Stranger("html", _begins(b"<!DOCTYPE", b"<!doctype", b"<html"), "a web page", "download the file itself"),
     Stranger(
-        "keras-h5",
-        lambda path, head: head.startswith(b"\x89HDF\r\n\x1a\n") and not path.name.endswith(".weights.h5"),
-        f"a Keras HDF5 file: it {_NOT_YET}",
-        "load it with Keras and save it with tf.train.Checkpoint(model=model).write(path)",
-    ),
-    Stranger(
         "keras-v3",
         lambda path, head: (
-            head.startswith(b"\x89HDF\r\n\x1a\n")
-            or _member(b"metadata.json", b"config.json", b"model.weights.h5")(path, head)
-            or path.name.endswith((".keras", ".weights.json"))
+            _member(b"metadata.json", b"config.json", b"model.weights.h5")(path, head)
+            or path.name.endswith((".keras", ".weights.h5", ".weights.json"))
         ),
         f"a Keras 3 file: it {_NOT_YET}",
         "load it with Keras and save it with tf.train.Checkpoint(model=model).write(path)",
+    ),
+    Stranger(
+        "hdf5",
+        _begins(b"\x89HDF\r\n\x1a\n"),
+        "an HDF5 file, but not a Keras file",
+        "Keras' files list their layers in an attribute layer_names; h5py shows what this one holds",
     ),
     Stranger(
         "pytorch",

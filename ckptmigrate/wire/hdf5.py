@@ -29,6 +29,11 @@ BOMB_BYTES = 16 << 20
 BOMB_RATIO = 1100
 MAX_DEPTH = 256  # of groups: a path grows with each; the deepest models have some 30
 
+# What a structure may take in memory: HDF5 allocates as many bytes for a string as its length says, up to 4 GiB each,
+# before it looks whether they are there.
+_ALLOWANCE = 64 << 20
+_SHARE = 4  # times the file's size
+
 _HARD_LINK = 0  # H5L_TYPE_HARD
 # H5Z_FILTER_DEFLATE..SCALEOFFSET and lzf, which h5py brings along. Others HDF5 would look for in plugin folders.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
@@ -102,11 +107,12 @@ class Dataset:
         """One by one: many may point to the same bytes, so that nothing but this bounds their sum."""
         left = self.place.file.stat().st_size
         values: np.ndarray[Any, Any] = np.empty(self.shape, object)
-        for index in np.ndindex(self.shape):
-            values[index] = bytes(dataset[index])
-            left -= len(values[index])
-            if left < 0:
-                raise DamagedError("more strings than the file has bytes", where=_at(self.place, self.path))
+        with _growing_by(_ALLOWANCE + _SHARE * left):
+            for index in np.ndindex(self.shape):
+                values[index] = bytes(dataset[index])
+                left -= len(values[index])
+                if left < 0:
+                    raise DamagedError("more strings than the file has bytes", where=_at(self.place, self.path))
         return values
 
 
@@ -141,7 +147,7 @@ def read_tree(place: Place) -> Tree:
         SourceError: It can't be opened, or is packed by a filter that HDF5 doesn't bring along.
         DamagedError: No HDF5 file, or damaged, or one that leads out of itself, in a circle, or promises too much.
     """
-    with _opened(place, "") as root:
+    with _opened(place, "") as root, _growing_by(_ALLOWANCE + _SHARE * place.file.stat().st_size):
         tree = Tree(place)
         walker = _Walker(tree, place.file.stat().st_size)
         pending = [("", root.id, 0)]
@@ -245,6 +251,10 @@ class _Walker:
         nbytes, kept = math.prod(shape) * found.get_type().get_size(), found.get_storage_size()
         if nbytes > BOMB_BYTES and nbytes > BOMB_RATIO * kept:
             raise DamagedError(f"{nbytes} bytes promised, {kept} stored: a bomb", where=where)
+        if plist.get_layout() == h5py.h5d.CHUNKED:
+            chunk = math.prod(plist.get_chunk()) * found.get_type().get_size()
+            if chunk > BOMB_BYTES and chunk > BOMB_RATIO * max(kept, nbytes):
+                raise DamagedError(f"cut into pieces of {chunk} bytes, {kept} stored: a bomb", where=where)
         raw = None
         dtype = _dtype(stored, found)
         is_plain = plist.get_layout() == h5py.h5d.CONTIGUOUS and dtype is not None and dtype.is_raw
@@ -316,6 +326,25 @@ def _opened(place: Place, path: str) -> Iterator[Any]:
             raise DamagedError("what it promises doesn't fit into memory", where=where) from error
         except _ERRORS as error:
             raise DamagedError(f"not an HDF5 file, or a damaged one: {_first_line(error)}", where=where) from error
+
+
+@contextmanager
+def _growing_by(allowance: int) -> Iterator[None]:
+    """Allocations that make this process grow by more fail while this lasts; on Linux, which tells its size."""
+    try:
+        import resource
+
+        used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    except (ImportError, OSError):
+        yield
+        return
+    limit = used + allowance
+    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(limit, soft), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _first_line(error: Exception) -> str:

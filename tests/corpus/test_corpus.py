@@ -41,6 +41,8 @@ def entries():
             yield told["slug"], folder / told["entry"], {}
         elif told["kind"] == "frozen_graph":
             yield told["slug"], folder / told["entry"], {k: v for k, v in truth["consts"].items() if is_weight(v)}
+        elif told["kind"] == "h5" and "layer_order" in truth:
+            yield told["slug"], folder / told["entry"], truth["datasets"]
         elif told["kind"] == "safetensors":
             named = {k: v | {"dtype": BY_SAFETENSORS[v["dtype"]].name} for k, v in truth["tensors"].items()}
             yield told["slug"], folder / told["entry"], named
@@ -116,3 +118,13 @@ def test_a_text_graph_is_answered():
     with pytest.raises(SourceError) as caught:
         open_checkpoint(CORPUS / "text-tfx-remote-op" / "input_names-ids_a.pbtxt")
     assert "as_text=False" in caught.value.hint
+
+
+@pytest.mark.parametrize("slug", ["hdf5-h5py-s390x", "hdf5-h5py-vlen-string"])
+def test_hdf5_that_is_no_keras_file_is_refused(slug):
+    folder = CORPUS / slug
+    if not folder.is_dir():
+        pytest.skip("no corpus at ../shared/corpus")
+    for format in ("", "keras-h5"):
+        with pytest.raises(SourceError, match="not a Keras file"):
+            open_checkpoint(next(folder.iterdir()), format)

@@ -210,7 +210,6 @@ STRANGERS = {
     "meta": ("model.ckpt.meta", holding(b"\n\x05"), "give the checkpoint"),
     "html": ("model.index.html", holding(b"<!DOCTYPE html>"), "download"),
     "gzip": ("model.tar.gz", holding(b"\x1f\x8b\x08"), "unpack"),
-    "h5": ("model.h5", holding(b"\x89HDF\r\n\x1a\n"), "Keras"),
     "keras": ("model.keras", zipped("metadata.json"), "Keras"),
     "torn graph": ("frozen.pb", holding(b"\n\x05"), "made from"),
     "text graph": ("graph.pbtxt", holding(b"# a graph\nnode {\n"), "as_text=False"),
