@@ -22,6 +22,8 @@ from ckptmigrate.table import Checkpoint, Entry, Tensor
 
 Progress = Callable[[str, int, int], None]
 
+LEVELS = ("bits", "framework", "forward")
+
 
 def no_progress(phase: str, done: int, total: int) -> None:
     """The progress callback that tells nobody."""
@@ -122,7 +124,9 @@ def compare(
     progress("verify", len(groups), len(groups))
     rows = [_row(p, findings.get(p.place, Finding("missing"))) for p in plan.planned]
     accounted = {entry.key for entry in found.values()}
-    return rows + list(plan.dropped) + [_extra(e) for e in written.rows() if _is_extra(e, accounted)]
+    kept = _by_key(plan.template) if plan.template is not None and plan.template.format == written.format else {}
+    unplanned = [e for e in written.rows() if _is_extra(e, accounted)]
+    return rows + list(plan.dropped) + [_unplanned(e, kept.get(e.key)) for e in unplanned]
 
 
 def _groups(planned: Sequence[Planned]) -> Iterator[tuple[Group, list[Planned]]]:
@@ -152,10 +156,18 @@ def _is_extra(entry: Entry, accounted: set[str]) -> bool:
     return not (entry.name == "save_counter" and not entry.optimizer)
 
 
-def _extra(entry: Entry) -> Row:
-    return Row(
-        entry.name if entry.slot else entry.label, entry.slot, "", "extra", detail=f"nobody planned it: {entry.key}"
-    )
+def _by_key(checkpoint: Checkpoint) -> dict[str, Entry]:
+    return {entry.key: entry for entry in checkpoint.rows()}
+
+
+def _unplanned(entry: Entry, kept: Entry | None) -> Row:
+    """The row of a tensor that nobody planned: a value that stayed the template's, bit for bit, or an extra one."""
+    name = entry.name if entry.slot else entry.label
+    if kept is not None:
+        finding = compare_group(Group((), (kept.tensor,)), {0: entry.tensor})[0]
+        if finding.outcome == "equal":
+            return Row(name, entry.slot, "", "filled", detail="stays the template's")
+    return Row(name, entry.slot, "", "extra", detail=f"nobody planned it: {entry.key}")
 
 
 def total_bytes(tensors: Sequence[Tensor]) -> int:
@@ -168,6 +180,9 @@ def verify(
     target: str | Path,
     *,
     level: str = "bits",
+    model: str = "",
+    rtol: float | None = None,
+    atol: float | None = None,
     progress: Progress = no_progress,
     **mapping: Any,
 ) -> Report:
@@ -175,7 +190,10 @@ def verify(
 
     Args:
         source, target: Paths as people have them.
-        level: bits | framework (the real TensorFlow restores the target too; needs the extra).
+        level: bits | framework (the real TensorFlow restores the target too; needs the extra) | forward (two models of
+            yours, one restored from each side, give the same outputs; nothing else is compared).
+        model: For level forward: `PKG.MOD:FN`, as docs/forward.md describes it. Its code is run.
+        rtol, atol: For level forward: tolerances, see `framework.forward`.
         progress: Told the phase, and how much of how much is done.
         mapping: How the one was made from the other, fields of MappingOptions; without a mapping it is the one that the
             target's provenance names.
@@ -183,11 +201,12 @@ def verify(
     Raises:
         CkptMigrateError: A side can't be read.
     """
-    if level not in ("bits", "framework"):
-        raise UsageError(f"--level {level}: expected bits | framework")
+    _check_level(level, model, (rtol, atol))
     with ExitStack() as stack:
         a, b = (stack.enter_context(formats.open_checkpoint(path)) for path in (source, target))
         asked = MappingOptions(**mapping)
+        if level == "forward":
+            return _forward(a, b, model, {"rtol": rtol, "atol": atol}, asked)
         asked, made = _from_provenance(b, asked)
         plan, chosen = _plan_against(a, b, asked, made, stack.enter_context)
         report = _compared(plan, b, chosen, EXACT, progress)
@@ -203,6 +222,28 @@ def verify(
                 details={**report.details, "framework": details},
             )
         return report
+
+
+def _check_level(level: str, model: str, tolerances: Sequence[float | None]) -> None:
+    if level not in LEVELS:
+        raise UsageError(f"--level {level}: expected {' | '.join(LEVELS)}")
+    if level != "forward" and (model or any(t is not None for t in tolerances)):
+        raise UsageError(f"--model, --rtol and --atol are for --level forward, not {level}")
+    if level == "forward" and not model:
+        hint = "--model PKG.MOD:FN; docs/forward.md says what it names"
+        raise UsageError("--level forward runs two models of yours, which --model names", hint=hint)
+
+
+def _forward(
+    a: Checkpoint, b: Checkpoint, model: str, tolerances: Mapping[str, float | None], asked: MappingOptions
+) -> Report:
+    from ckptmigrate.framework.forward import forward
+
+    report = forward(a, b, model, **{name: value for name, value in tolerances.items() if value is not None})
+    if asked == MappingOptions():
+        return report
+    message = "mapping options play no part here: only the models' outputs are compared"
+    return replace(report, issues=(*report.issues, Issue("forward", "note", "", message)))
 
 
 def diff(

@@ -27,7 +27,8 @@ Examples:
 VERIFY_EXAMPLES = """\b
 Examples:
   ckptmigrate verify train/model.ckpt-300 out/ckpt-0
-  ckptmigrate verify train/model.ckpt-300 out/ckpt-0 --level framework"""
+  ckptmigrate verify train/model.ckpt-300 out/ckpt-0 --level framework
+  ckptmigrate verify train/model.ckpt-300 out/ckpt-0 --level forward --model my_models:both"""
 
 DIFF_EXAMPLES = """\b
 Examples:
@@ -110,8 +111,29 @@ def verify(
     drop: options.Drop = None,
     reinit: options.Reinit = None,
     level: Annotated[
-        options.Level, typer.Option("--level", help="bits: every byte. framework: TensorFlow restores it too.")
+        options.Level,
+        typer.Option(
+            "--level",
+            help="bits: every byte. framework: TensorFlow restores it too. "
+            "forward: two models of yours give the same outputs (and nothing else is compared).",
+        ),
     ] = options.Level.bits,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            metavar="PKG.MOD:FN",
+            help="For forward: a function of yours that gives the two models, see docs/forward.md. "
+            "Its code, and only this, is run because you ask for it.",
+        ),
+    ] = "",
+    rtol: Annotated[
+        float | None,
+        typer.Option("--rtol", min=0, help="For forward: tolerance, of an output's largest value. Default 1e-4."),
+    ] = None,
+    atol: Annotated[
+        float | None, typer.Option("--atol", min=0, help="For forward: absolute tolerance. Default 1e-6.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Prove that DST is what SRC becomes. The mapping is the one that DST names, unless one is given."""
@@ -122,7 +144,9 @@ def verify(
     def work(tell: Progress) -> Report:
         from ckptmigrate.verification import verify as run
 
-        return run(source, destination, level=options.text(level), progress=tell, **keywords)
+        return run(
+            source, destination, level=options.text(level), model=model, rtol=rtol, atol=atol, progress=tell, **keywords
+        )
 
     _answer(work, as_json, source, destination, plan=False)
 

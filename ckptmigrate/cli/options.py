@@ -59,6 +59,7 @@ class Level(str, Enum):
 
     bits = "bits"
     framework = "framework"
+    forward = "forward"
 
 
 def text(choice: Enum | None) -> str:

@@ -6,20 +6,17 @@ A bad file can crash TensorFlow (on opening, or on reading); it must not crash u
 from __future__ import annotations
 
 import importlib.util
-import json
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ckptmigrate.errors import UsageError
+from ckptmigrate.framework.process import TIMEOUT, ask
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint
 
 INSTALL = "pip install 'ckptmigrate[tensorflow]'"
-TIMEOUT = 1800.0  # seconds; a restore of tens of gigabytes ends well before
 
 # format -> module that must be installed for its check
 NEEDS = {"tf1": "tensorflow", "tf1-v1": "tensorflow", "tf2": "tensorflow", "safetensors": "safetensors", "npz": "numpy"}
@@ -54,28 +51,12 @@ def _require(module: str, format_name: str) -> None:
 
 
 def _ask(request: dict[str, str], folder: Path, timeout: float) -> tuple[tuple[Issue, ...], dict[str, Any]]:
-    question, answer = folder / "request.json", folder / "answer.json"
-    question.write_text(json.dumps({**request, "answer": str(answer)}))
-    command = [sys.executable, "-m", "ckptmigrate.framework.child", str(question)]
-    try:
-        # `-m` lets Python import from the current folder: that must be ours, not one where someone's download lies.
-        done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return _failed(request, f"gave no answer within {timeout:g} s"), {"checked_by": "nothing"}
-    if done.returncode == 0 and answer.exists():
-        told = json.loads(answer.read_text())
-        return tuple(Issue(**issue) for issue in told["issues"]), told["details"]
-    return _failed(request, _last_words(done)), {"checked_by": "nothing"}
+    told = ask("ckptmigrate.framework.child", request, folder, timeout)
+    if isinstance(told, str):
+        return _failed(request, told), {"checked_by": "nothing"}
+    return tuple(Issue(**issue) for issue in told["issues"]), told["details"]
 
 
 def _failed(request: dict[str, str], message: str) -> tuple[Issue, ...]:
-    return (Issue("framework", "error", "", f"the framework check {message}", "", request["path"]),)
-
-
-def _last_words(done: subprocess.CompletedProcess[bytes]) -> str:
-    if done.returncode < 0:
-        return f"crashed with {signal.Signals(-done.returncode).name}: the file kills the program that reads it"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"ended with exit code {done.returncode}: {lines[-1] if lines else 'no message'}"
+    hint = "the file kills the program that reads it" if message.startswith("crashed") else ""
+    return (Issue("framework", "error", "", f"the framework check {message}", hint, request["path"]),)

@@ -5,9 +5,6 @@ REQUEST is {"path", "format", "answer"}; {"issues", "details"} is written to the
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 from ckptmigrate.formats import open_checkpoint
 from ckptmigrate.framework import arrays, tf1, tf2
 from ckptmigrate.framework.compare import Finding
+from ckptmigrate.framework.process import answer, asked
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint
 
@@ -26,17 +24,12 @@ CHECKS: dict[str, Callable[[Checkpoint], Finding]] = {
     "npz": arrays.check_npz,
 }
 
-# Before TensorFlow is imported: no log lines, no accelerator.
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
-
-def main(request_file: str) -> None:
+def main() -> None:
     """Answers one request."""
-    request = json.loads(Path(request_file).read_text())
-    os.environ.update(QUIET)
+    request = asked()
     finding = judge(request["path"], request["format"])
-    answer = {"issues": [asdict(issue) for issue in finding.issues], "details": finding.details}
-    Path(request["answer"]).write_text(json.dumps(answer))
+    answer(request, {"issues": [asdict(issue) for issue in finding.issues], "details": finding.details})
 
 
 def judge(path: str, format_name: str) -> Finding:
@@ -50,4 +43,4 @@ def judge(path: str, format_name: str) -> Finding:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
