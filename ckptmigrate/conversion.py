@@ -27,6 +27,7 @@ from ckptmigrate.staging import (
     existing_outputs,
     output_errors,
     refuse_source,
+    refuse_strange_folder,
     stage,
 )
 from ckptmigrate.table import DIALECTS, Checkpoint
@@ -117,7 +118,7 @@ def convert(
     _check_choices({**given, "averages": asked.averages})
     started = time.monotonic()
     target, writer = _writer(to)
-    place = destination_of(str(destination), target.default_name)
+    place = destination_of(str(destination), target.default_name, writes_folder=target.is_folder)
     with ExitStack() as stack:
         opened = stack.enter_context(formats.open_checkpoint(source, from_))
         wanted = StateOptions(optimizer, dialect, hyper or {}, dtype)
@@ -252,6 +253,7 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
     issues = [*job.source.issues, *chosen.issues, *job.plan.issues, *unheld]
     old = existing_outputs(job.destination, job.writer.outputs(job.destination.name))
     refuse_source(job.destination, old, job.source.files)
+    refuse_strange_folder(job.destination, old)
     if old and not force:
         hint = "name another destination, or add --force"
         issues.append(Issue("exists", "error", "", f"{old[0]} exists", hint, str(old[0])))

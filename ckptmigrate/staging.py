@@ -26,6 +26,7 @@ from ckptmigrate.wire.state_file import STATE_NAME
 STAGE_MARK = ".ckptmigrate-"
 NOTE = ".publishing"  # in a stage, while it is published: the names of the commit file and of the files it replaces
 REPLACED = ".replaced"  # in a stage: those files
+_SHOWN = 8  # names in a message
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS}
 
 
@@ -49,19 +50,22 @@ class Destination:
         return self.folder / self.name
 
 
-def destination_of(text: str, default_name: str) -> Destination:
+def destination_of(text: str, default_name: str, *, writes_folder: bool = False) -> Destination:
     """Reads DST of the command line.
 
     Args:
         text: A prefix or file; a folder, or anything that ends in `/`, where `default_name` isn't empty.
         default_name: The base name inside a folder.
+        writes_folder: The output is a folder, which is what is named.
 
     Raises:
         OutputError: No path, or a folder was named, and the format writes a single file.
     """
     path = Path(text)
-    if not text or "\0" in text:
+    if not text or "\0" in text or (writes_folder and path.name in ("", "..")):
         raise OutputError("is no path", where=repr(text), hint="name the file, the prefix or the folder to write")
+    if writes_folder:
+        return Destination(path.parent, path.name)
     with output_errors(path):
         is_folder = text.endswith(("/", os.sep)) or path.is_dir()
     if is_folder:
@@ -159,11 +163,26 @@ def existing_outputs(destination: Destination, patterns: Sequence[str]) -> list[
     return list(found)
 
 
+def refuse_strange_folder(destination: Destination, existing: Sequence[Path]) -> None:
+    """Raises OutputError when a folder is to be replaced that holds anything but an output's parts.
+
+    Args:
+        destination: Of the output.
+        existing: What stands there of an older output, as `existing_outputs` gives it.
+    """
+    for folder in (old for old in existing if old.is_dir() and old == destination.path):
+        strange = sorted(path.name for path in folder.iterdir() if path not in existing)
+        if strange:
+            shown = ", ".join(strange[:_SHOWN]) + (", ..." if len(strange) > _SHOWN else "")
+            message = f"is a folder that holds other things, which would be lost: {shown}"
+            raise OutputError(message, where=str(folder), hint=f"name a new folder: {folder / 'model'}")
+
+
 def refuse_source(destination: Destination, existing: Sequence[Path], sources: Sequence[Path]) -> None:
-    """Raises OutputError when a file to be replaced is a file of the source."""
+    """Raises OutputError when a file to be replaced is a file of the source, or a folder with one in it."""
     for old in existing:
         for source in sources:
-            if old.exists() and source.exists() and old.samefile(source):
+            if old.exists() and source.exists() and (old.samefile(source) or _is_in(source, old)):
                 raise OutputError(
                     "the destination is the source, which is never written to",
                     where=str(old),
@@ -171,12 +190,18 @@ def refuse_source(destination: Destination, existing: Sequence[Path], sources: S
                 )
 
 
+def _is_in(file: Path, folder: Path) -> bool:
+    return folder.is_dir() and file.resolve().is_relative_to(folder.resolve())
+
+
 def copy_mode(like: Path, files: Sequence[Path]) -> None:
-    """Gives staged files the permissions of the source's file, so that a private checkpoint stays private."""
+    """Gives staged files, those in folders too, the permissions of the source's, so that what is private stays so."""
     with output_errors(like):
         mode = stat.S_IMODE(like.stat().st_mode) & 0o666 | 0o600
         for path in files:
-            path.chmod(mode)
+            for file in path.rglob("*") if path.is_dir() else (path,):
+                if file.is_file():
+                    file.chmod(mode)
 
 
 def _unpublish(folder: Path, target: Path) -> None:
@@ -198,11 +223,18 @@ def _withdraw(folder: Path, target: Path, moved: Sequence[str]) -> None:
     names = {*moved, *(path.name for path in folder.iterdir())}
     for name in sorted(names, key=lambda name: name != commit):
         if _same(folder / name, target / name) or (name in moved and not (folder / name).exists()):
-            (target / name).unlink(missing_ok=True)
+            _take_back(target / name, folder / name)
     kept = {path.name for path in (folder / REPLACED).glob("*")}
     for name in (name for name in reversed(replaced) if name in kept):
         with suppress(FileExistsError):
             _rename_new(folder / REPLACED / name, target / name)
+
+
+def _take_back(placed: Path, staged: Path) -> None:
+    if placed.is_dir():
+        placed.rename(staged)
+    else:
+        placed.unlink(missing_ok=True)
 
 
 def _note(folder: Path) -> list[str]:

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from ckptmigrate.errors import OutputError
-from ckptmigrate.staging import Destination, clear_stale, destination_of, existing_outputs, refuse_source, stage
+from ckptmigrate.staging import (
+    Destination,
+    clear_stale,
+    destination_of,
+    existing_outputs,
+    refuse_source,
+    refuse_strange_folder,
+    stage,
+)
 
 FILES = ("model.data", "model.index")
 
@@ -165,3 +173,107 @@ def test_a_link_that_is_named_like_a_stage_is_left_alone(tmp_path: Path) -> None
     (tmp_path / ".model.ckptmigrate-0").symlink_to("other")
     clear_stale(Destination(tmp_path, "model"))
     assert names(tmp_path / "other") == list(FILES)
+
+
+def put_folder(folder: Path, text: str = "new") -> None:
+    (folder / "model" / "variables").mkdir(parents=True)
+    (folder / "model" / "graph.pb").write_text(text)
+    (folder / "model" / "variables" / "data").write_text(text)
+
+
+PATTERNS = ("model", "model/graph.pb", "model/variables")
+
+
+def test_a_folder_appears_as_one(tmp_path: Path) -> None:
+    with stage(Destination(tmp_path, "model")) as staged:
+        put_folder(staged.folder)
+        staged.publish(("model",), "model")
+    assert names(tmp_path) == ["model"]
+    assert (tmp_path / "model" / "variables" / "data").read_text() == "new"
+
+
+def test_an_existing_folder_is_never_replaced_or_mixed(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(OutputError, match="exists"), stage(Destination(tmp_path, "model")) as staged:
+        put_folder(staged.folder)
+        staged.publish(("model",), "model")
+    assert names(tmp_path / "model") == []
+
+
+def test_force_replaces_a_folder_whole(tmp_path: Path) -> None:
+    put_folder(tmp_path, "old")
+    (tmp_path / "model" / "variables" / "stale").write_text("old")
+    destination = Destination(tmp_path, "model")
+    with stage(destination) as staged:
+        put_folder(staged.folder)
+        staged.publish(("model",), "model", existing=existing_outputs(destination, PATTERNS))
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model" / "variables") == ["data"]
+
+
+def test_a_folder_comes_back_when_publishing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_folder(tmp_path, "old")
+    destination = Destination(tmp_path, "model")
+
+    def fail(folder: Path) -> None:
+        raise OSError(5, "Input/output error", str(folder))
+
+    with pytest.raises(OutputError, match="Input/output error"), stage(destination) as staged:
+        put_folder(staged.folder)
+        monkeypatch.setattr("ckptmigrate.staging._fsync_folder", fail)
+        staged.publish(("model",), "model", existing=existing_outputs(destination, PATTERNS))
+    assert names(tmp_path) == ["model"]
+    assert (tmp_path / "model" / "graph.pb").read_text() == "old"
+
+
+KILLED_WITH_FOLDER = """
+import os, sys
+from pathlib import Path
+from ckptmigrate import staging
+target, point = Path(sys.argv[1]), sys.argv[2]
+kill = lambda *_: os._exit(9)
+setattr(staging, point, kill)
+with staging.stage(staging.Destination(target, "model")) as staged:
+    (staged.folder / "model").mkdir()
+    (staged.folder / "model" / "graph.pb").write_text("new")
+    old = staging.existing_outputs(staged.destination, ("model", "model/graph.pb"))
+    staged.publish(("model",), "model", existing=old)
+"""
+
+
+@pytest.mark.parametrize(("point", "left"), [("_place", "old"), ("_fsync_folder", "new")])
+def test_a_killed_run_leaves_a_whole_folder(point: str, left: str, tmp_path: Path) -> None:
+    put_folder(tmp_path, "old")
+    done = subprocess.run([sys.executable, "-c", KILLED_WITH_FOLDER, str(tmp_path), point], check=False)
+    assert done.returncode == 9
+    clear_stale(Destination(tmp_path, "model"))
+    assert names(tmp_path) == ["model"]
+    assert (tmp_path / "model" / "graph.pb").read_text() == left
+
+
+def test_a_folder_that_holds_other_things(tmp_path: Path) -> None:
+    put_folder(tmp_path)
+    destination = Destination(tmp_path, "model")
+    refuse_strange_folder(destination, existing_outputs(destination, PATTERNS))
+    (tmp_path / "model" / "thesis.tex").write_text("")
+    with pytest.raises(OutputError, match=r"would be lost: thesis\.tex"):
+        refuse_strange_folder(destination, existing_outputs(destination, PATTERNS))
+
+
+def test_a_source_inside_the_folder_is_refused(tmp_path: Path) -> None:
+    put_folder(tmp_path)
+    destination = Destination(tmp_path, "model")
+    inside = tmp_path / "model" / "variables" / "data"
+    with pytest.raises(OutputError, match="never written to"):
+        refuse_source(destination, [tmp_path / "model"], [inside])
+
+
+@pytest.mark.parametrize(("text", "expected"), [("a/b", ("a", "b")), ("a/b/", ("a", "b")), ("b", (".", "b"))])
+def test_a_folder_is_named_by_itself(text: str, expected: tuple[str, str]) -> None:
+    assert destination_of(text, "", writes_folder=True) == Destination(Path(expected[0]), expected[1])
+
+
+@pytest.mark.parametrize("text", ["", ".", "/", "a/..", "a\0b"])
+def test_no_name_for_a_folder(text: str) -> None:
+    with pytest.raises(OutputError, match="is no path"):
+        destination_of(text, "", writes_folder=True)

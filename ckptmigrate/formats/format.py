@@ -83,6 +83,7 @@ class Format:
             (a `WRITER`).
         is_writable: False for formats that are only read.
         default_name: The base name when the destination is a folder; "" when the destination must be a file.
+        is_folder: True when the output is itself a folder.
         hint: Shown when it can be recognised but not used as asked.
     """
 
@@ -92,6 +93,7 @@ class Format:
     home: str
     is_writable: bool = True
     default_name: str = ""
+    is_folder: bool = False
     hint: str = ""
 
     def identify(self, path: Path) -> bool:

@@ -33,11 +33,19 @@ class Composition:
     stored: tuple[Stored, ...]
 
 
-def compose(checkpoint: Checkpoint, template: Checkpoint | None) -> Composition:
-    """Lays out a checkpoint as an object-based file; no tensor is read."""
+def compose(checkpoint: Checkpoint, template: Checkpoint | None, *, counts_saves: bool = True) -> Composition:
+    """Lays out a checkpoint as an object-based file; no tensor is read.
+
+    Args:
+        checkpoint: What to write.
+        template: Its graph is the base; None for the checkpoint's own, or none.
+        counts_saves: Whether the file has a counter of saves, as checkpoints do that `restore` reads.
+    """
     base = (template or checkpoint).structure.objects
     composer = _Composer(Draft(base))
     composer.add_variables(checkpoint, is_own=template is None and base is not None)
+    if counts_saves and SAVE_COUNTER not in checkpoint.variables:
+        composer.add_counter()
     for state in checkpoint.optimizers:
         if state.kind != "ema":
             composer.add_optimizer(state, _count(checkpoint))
@@ -66,7 +74,7 @@ class _Composer:
         self._used: set[str] = set()
 
     def add_variables(self, checkpoint: Checkpoint, *, is_own: bool) -> None:
-        """Every variable, and a counter of saves. Keys that the file's own graph doesn't know stay unknown to it."""
+        """Every variable. Keys that the file's own graph doesn't know stay unknown to it."""
         for variable in checkpoint.variables.values():
             known = self.draft.knows(variable.name) or self.draft.keyed(variable.name) is not None
             if is_own and variable.key and not known:
@@ -81,9 +89,11 @@ class _Composer:
             else:
                 self._keys[variable.name] = self._variable(variable.name, full_name)
                 self._put(self._keys[variable.name], variable.tensor)
-        if SAVE_COUNTER not in checkpoint.variables:
-            key = self._variable(SAVE_COUNTER, SAVE_COUNTER)
-            self._put(key, Tensor.of(np.zeros((), np.int64), INT64))
+
+    def add_counter(self) -> None:
+        """A counter of saves that counts none."""
+        key = self._variable(SAVE_COUNTER, SAVE_COUNTER)
+        self._put(key, Tensor.of(np.zeros((), np.int64), INT64))
 
     def _variable(self, name: str, full_name: str) -> str:
         made_up = "" if self.draft.knows(name) else name

@@ -19,7 +19,11 @@ from ckptmigrate.table import Checkpoint
 INSTALL = "pip install 'ckptmigrate[tensorflow]'"
 
 # format -> module that must be installed for its check
-NEEDS = {"tf1": "tensorflow", "tf1-v1": "tensorflow", "tf2": "tensorflow", "safetensors": "safetensors", "npz": "numpy"}
+NEEDS = {
+    **dict.fromkeys(("tf1", "tf1-v1", "tf2", "savedmodel"), "tensorflow"),
+    "safetensors": "safetensors",
+    "npz": "numpy",
+}
 
 
 def check(checkpoint: Checkpoint, *, timeout: float = TIMEOUT) -> tuple[tuple[Issue, ...], dict[str, Any]]:

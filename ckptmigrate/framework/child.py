@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ckptmigrate.formats import open_checkpoint
-from ckptmigrate.framework import arrays, tf1, tf2
+from ckptmigrate.framework import arrays, savedmodel, tf1, tf2
 from ckptmigrate.framework.compare import Finding
 from ckptmigrate.framework.process import answer, asked
 from ckptmigrate.issues import Issue
@@ -20,6 +20,7 @@ CHECKS: dict[str, Callable[[Checkpoint], Finding]] = {
     "tf1": tf1.check,
     "tf1-v1": tf1.check,
     "tf2": tf2.check,
+    "savedmodel": savedmodel.check,
     "safetensors": arrays.check_safetensors,
     "npz": arrays.check_npz,
 }

@@ -12,6 +12,9 @@ from ckptmigrate.table import Checkpoint
 # Formats that keep any key as it is: an untouched tensor stands there under the key it was stored under.
 KEY_KEEPERS = frozenset({"npz", "safetensors"})
 
+# Formats that name variables by object path and keep an object graph.
+OBJECT_BASED = frozenset({"tf2", "savedmodel"})
+
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
@@ -41,7 +44,12 @@ class PlanOptions:
 
     def keeps_keys(self, source: Checkpoint) -> bool:
         """Whether an untouched tensor keeps its stored key, and an object graph goes along with it."""
-        return source.origin == self.target_format or self.target_format in KEY_KEEPERS
+        return source.origin == self.target_origin or self.target_format in KEY_KEEPERS
+
+    @property
+    def target_origin(self) -> str:
+        """The format whose names and keys the target has."""
+        return "tf2" if self.target_format in OBJECT_BASED else self.target_format
 
 
 @dataclass(frozen=True, slots=True)

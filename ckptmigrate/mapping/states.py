@@ -10,7 +10,7 @@ from ckptmigrate.mapping.averages import AVERAGE, EMA
 from ckptmigrate.mapping.group import Group, Planned, constant, lift
 from ckptmigrate.mapping.moves import Moved, cast_steps
 from ckptmigrate.mapping.operations import resolve_slot
-from ckptmigrate.mapping.options import Planning
+from ckptmigrate.mapping.options import OBJECT_BASED, Planning
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.optimizers import Conversion, anew, initial_value, to_dialect
 from ckptmigrate.report import Row
@@ -88,7 +88,7 @@ def _with_parent(moved: MovedState, planning: Planning, renamed: Mapping[str, st
     template, parent = planning.template, renamed.get(moved.state.parent, moved.state.parent)
     there = [o.parent or o.name for o in template.optimizers if o.kind == EMA] if template else []
     owners = {name for name in renamed.values() if name != moved.state.name}
-    if planning.options.target_format != "tf2":
+    if planning.options.target_format not in OBJECT_BASED:
         parent = ""
     elif len(there) == 1:
         parent = there[0]
@@ -133,7 +133,7 @@ def _target_names(planning: Planning, parts: Sequence[_Part]) -> list[str]:
         if state.kind != EMA and not block.target:
             if len(have) == 1 and not several:
                 base = have[0]
-            elif options.target_format == "tf2" and state.dialect == "tf1" and state.name not in have:
+            elif options.target_format in OBJECT_BASED and state.dialect == "tf1" and state.name not in have:
                 base = "optimizer"
         name, count = base, 0
         while name in taken:
@@ -148,7 +148,7 @@ def _dialect(planning: Planning, state: OptimizerState) -> str:
     source, template, options = planning.source, planning.template, planning.options
     if options.dialect:
         return options.dialect
-    if not options.dialects or source.origin == options.target_format:
+    if not options.dialects or source.origin == options.target_origin:
         return state.dialect
     given = [o.dialect for o in template.optimizers if o.kind != EMA] if template else []
     return given[0] if given and given[0] in options.dialects else options.dialects[0]

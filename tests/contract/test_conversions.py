@@ -36,6 +36,7 @@ def test_same_input_same_bytes(to, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         convert(source, tmp_path / folder / f"out{SUFFIXES.get(to, '')}", to=to)
-        outputs.append({p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()})
+        home = tmp_path / folder
+        outputs.append({p.relative_to(home): p.read_bytes() for p in home.rglob("*") if p.is_file()})
     assert outputs[0] == outputs[1]
     assert not any(str(tmp_path).encode() in data for data in outputs[0].values())

@@ -50,6 +50,10 @@ CHANGED: dict[tuple[str, str], tuple[str, ...]] = {
     ("tf2-stateful", "safetensors"): ("iterator/*",),
 }
 
+# A SavedModel is object-based, too; those of the fixtures that hold TF1's names go the way of TF1's files.
+REFUSED |= {(name, "savedmodel"): told for (name, to), told in REFUSED.items() if to == "tf2"}
+CHANGED |= {(name, "savedmodel"): told for (name, to), told in CHANGED.items() if to == "tf2"}
+
 
 def out(folder: Path, name: str, to: str) -> Path:
     return folder / f"{name}{SUFFIXES.get(to, '')}"

@@ -9,5 +9,5 @@ FORMAT = Format(
     title="SavedModel directory of TF1 or TF2, TF Hub modules",
     suffixes=(),
     home=__name__,
-    is_writable=False,
+    is_folder=True,
 )
