@@ -12,5 +12,7 @@ EMA = Optimizer(
     {
         "tf1": Spelling("ExponentialMovingAverage", (Slot("average"),), numbered=(("average",),)),
         "keras-legacy": Spelling("MovingAverage", (Slot("average"),)),
+        "keras2": Spelling("Average", (Slot("average"),)),  # use_ema: of any optimizer
+        "keras3": Spelling("Average", (Slot("average"),)),
     },
 )
