@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptmigrate.errors import SourceError, UsageError
-from ckptmigrate.formats import frozen_graph, keras_h5, npz, safetensors, savedmodel, tf1, tf1_v1, tf2
+from ckptmigrate.formats import frozen_graph, keras_h5, keras_v3, npz, safetensors, savedmodel, tf1, tf1_v1, tf2
 from ckptmigrate.formats.format import Format
 from ckptmigrate.formats.paths import resolve
 from ckptmigrate.formats.strangers import pointer, stranger
@@ -18,6 +18,7 @@ FORMATS: tuple[Format, ...] = (
     tf2.FORMAT,
     savedmodel.FORMAT,
     keras_h5.FORMAT,
+    keras_v3.FORMAT,
     safetensors.FORMAT,
     npz.FORMAT,
     frozen_graph.FORMAT,

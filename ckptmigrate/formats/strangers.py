@@ -10,8 +10,6 @@ from ckptmigrate.errors import SourceError
 from ckptmigrate.wire.graph_def import kind_of
 from ckptmigrate.wire.names import index_file
 
-_NOT_YET = "is not supported yet in this version"
-
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
@@ -69,19 +67,10 @@ STRANGERS = (
     ),
     Stranger("html", _begins(b"<!DOCTYPE", b"<!doctype", b"<html"), "a web page", "download the file itself"),
     Stranger(
-        "keras-v3",
-        lambda path, head: (
-            _member(b"metadata.json", b"config.json", b"model.weights.h5")(path, head)
-            or path.name.endswith((".keras", ".weights.h5", ".weights.json"))
-        ),
-        f"a Keras 3 file: it {_NOT_YET}",
-        "load it with Keras and save it with tf.train.Checkpoint(model=model).write(path)",
-    ),
-    Stranger(
         "hdf5",
         _begins(b"\x89HDF\r\n\x1a\n"),
         "an HDF5 file, but not a Keras file",
-        "Keras' files list their layers in an attribute layer_names; h5py shows what this one holds",
+        "Keras' files have groups called vars, or an attribute layer_names; h5py shows what this one holds",
     ),
     Stranger(
         "pytorch",

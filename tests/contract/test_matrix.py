@@ -55,6 +55,16 @@ CHANGED: dict[tuple[str, str], tuple[str, ...]] = {
     ("tf2-stateful", "safetensors"): ("iterator/*",),
 }
 
+# Lists of Keras 2 and 3 go into no other dialect yet
+REFUSED |= {
+    (f"keras-v3-{name}", to): (f"{name[:6]} into", {"optimizer": "drop"})
+    for name in (
+        *("keras2_adam", "keras2_weights", "keras3_adafactor", "keras3_adam", "keras3_loss_scale", "keras3_nadam"),
+        *("keras3_rmsprop", "keras3_schedule", "keras3_sharded", "keras3_weights"),
+    )
+    for to in ("tf1", "tf2")
+}
+
 # A SavedModel is object-based, too; those of the fixtures that hold TF1's names go the way of TF1's files.
 REFUSED |= {(name, "savedmodel"): told for (name, to), told in REFUSED.items() if to == "tf2"}
 CHANGED |= {(name, "savedmodel"): told for (name, to), told in CHANGED.items() if to == "tf2"}

@@ -43,11 +43,11 @@ _LEGACY = ("layer_names", "layer_names0", "model_config", "nb_layers")
 
 def identify(path: Path) -> bool:
     """By content: `vars` groups in an HDF5 file that isn't a legacy one, or an archive with Keras' members."""
-    if path.name.endswith(SHARDED_SUFFIX):
-        return path.is_file()
     is_called_so = path.name.endswith((ARCHIVE_SUFFIX, WEIGHTS_SUFFIX))
     try:
-        return _is_v3(read_tree(Place(path))) if is_hdf5(path) else _is_archive(path)
+        if is_hdf5(path):
+            return _is_v3(read_tree(Place(path)))
+        return path.is_file() and (path.name.endswith((ARCHIVE_SUFFIX, SHARDED_SUFFIX)) or _is_archive(path))
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, CkptMigrateError):
         return is_called_so and path.is_file()  # reading it says what is wrong
 
@@ -58,8 +58,6 @@ def _is_v3(tree: Tree) -> bool:
 
 
 def _is_archive(path: Path) -> bool:
-    if not path.is_file():
-        return False
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             return False

@@ -149,7 +149,7 @@ def _of_archive(path: Path) -> Source:
         weights = members.get(WEIGHTS_MEMBER)
         if weights is None or CONFIG_MEMBER not in members:
             missing = WEIGHTS_MEMBER if weights is None else CONFIG_MEMBER
-            raise SourceError(f"no {missing} in it", where=str(path), hint="save it with model.save(path)")
+            raise SourceError(f"no {missing} in it", where=str(path), hint="save it again with Keras: model.save(path)")
         readers = {
             _blob(name): _reader(path, member)
             for name, member in members.items()

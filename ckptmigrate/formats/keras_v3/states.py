@@ -62,12 +62,12 @@ def _is_counter(tensor: Tensor) -> bool:
 def states_of(
     name: str, node: Node, tensors: Mapping[str, Tensor], training: Training
 ) -> tuple[tuple[OptimizerState, ...], tuple[Issue, ...]]:
-    """The state of one optimizer, and averages that stand in its list; what can't be told stays unbound."""
+    """The state of one optimizer, then of what it wraps, and averages; what can't be told stays unbound."""
     stored = tuple(Stored(path, tensors[path]) for path in node.own.values() if path in tensors)
     inner = node.children.get(INNER)
     if inner is not None and inner.own:
-        (wrapped, *averages), issues = states_of(f"{name}/{INNER}", inner, tensors, training)
-        return (_around(name, stored, wrapped, training), *averages), issues
+        states, issues = states_of(f"{name}/{INNER}", inner, tensors, training)
+        return (_around(name, stored, training), *states), issues
     is_told = training.compiled is not None and name.partition("/")[0] == OPTIMIZER
     title, settings = training.compiled if is_told and training.compiled else (counted(node.label)[0], {})
     told = StateList(name, stored, training.dialect, title, settings)
@@ -85,8 +85,8 @@ def _with_rate(state: OptimizerState) -> OptimizerState:
     return replace(state, hyper={**state.hyper, RATE: float(state.scalars[RATE].tensor.read())})
 
 
-def _around(name: str, stored: Sequence[Stored], inner: OptimizerState, training: Training) -> OptimizerState:
-    """A wrapper for loss scaling: scalars of its own, then the inner optimizer's list a second time."""
+def _around(name: str, stored: Sequence[Stored], training: Training) -> OptimizerState:
+    """A wrapper for loss scaling: scalars of its own, then the list that its inner optimizer has, too."""
     count = next((i for i, s in enumerate(stored) if s.tensor.shape != ()), len(stored))
     scalars = dict(zip(_LOSS_SCALE, stored[: min(count, len(_LOSS_SCALE))], strict=False))
     return OptimizerState(
@@ -96,7 +96,6 @@ def _around(name: str, stored: Sequence[Stored], inner: OptimizerState, training
         step=whole_value(scalars.get("iter")),
         scalars=scalars,
         unbound=tuple(stored[len(scalars) :]),
-        wraps=inner,
     )
 
 
