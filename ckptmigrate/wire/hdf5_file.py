@@ -1,0 +1,160 @@
+"""Writing HDF5 files: groups with attributes, and datasets. Bytes that lie raw in the source the kernel copies.
+
+Files of the earliest format version, without times: the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckptmigrate.errors import OutputError
+from ckptmigrate.wire.copying import copy_range
+
+# What Keras keeps an attribute below: object headers hold 64 KiB (keras/src/legacy/saving/legacy_h5_format.py).
+MAX_ATTRIBUTE_BYTES = 64512
+_LEAST_COPIED = 1 << 16  # bytes from which on a system call of its own is worth it
+
+Value = str | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A dataset to be written.
+
+    Attributes:
+        shape, dtype: Its form; `dtype` little-endian.
+        load: Gives its elements.
+        named: The name of a type that HDF5 lacks: kept as opaque bytes with an attribute `dtype`, as Keras 3 does.
+        raw: File and offset of the very bytes, where they lie somewhere.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    load: Callable[[], np.ndarray[Any, Any]]
+    named: str = ""
+    raw: tuple[Path, int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+def write_hdf5(
+    path: Path,
+    groups: Mapping[str, Mapping[str, Value]],
+    datasets: Mapping[str, Source],
+    *,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> tuple[int, int]:
+    """Writes a new file and brings it to the disk.
+
+    Args:
+        path: Where; nothing may be there.
+        groups: Group ("" for the root) -> its attributes; a list of texts too long for one is cut into `name0`,
+            `name1`..., as Keras does.
+        datasets: By path; groups on the way are made.
+        on_bytes: Told how many bytes of elements were just written.
+
+    Returns:
+        Bytes that came through this process, and bytes that the kernel copied.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    import h5py
+
+    copies: list[tuple[int, str]] = []
+    moved = 0
+    try:
+        with h5py.File(path, "x") as file:
+            for group, attributes in groups.items():
+                made = file.require_group(group) if group else file
+                for name, value in attributes.items():
+                    _put(made.attrs, name, value)
+            for name, source in datasets.items():
+                offset = _reserved(file, name, source)
+                if offset is not None:
+                    copies.append((offset, name))
+                    continue
+                _written(file, name, source)
+                moved += source.nbytes
+                on_bytes(source.nbytes)
+        cloned = _copied(path, copies, datasets, on_bytes)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise OutputError(f"can't be written: {reason}", where=str(path)) from error
+    return moved + sum(datasets[n].nbytes for _, n in copies) - cloned, cloned
+
+
+def _put(attributes: Any, name: str, value: Value) -> None:
+    if isinstance(value, str):
+        attributes[name] = value
+        return
+    texts = [text.encode("utf-8", "surrogateescape") for text in value]
+    width = max(map(len, texts), default=1) or 1
+    step = max(1, MAX_ATTRIBUTE_BYTES // width)
+    if len(texts) <= step:
+        attributes[name] = np.array(texts, f"S{width}")
+        return
+    for number, begin in enumerate(range(0, len(texts), step)):
+        attributes[f"{name}{number}"] = np.array(texts[begin : begin + step], f"S{width}")
+
+
+def _written(file: Any, name: str, source: Source) -> None:
+    values = source.load()
+    if source.named:
+        raw = np.ascontiguousarray(values).reshape(-1).view(f"V{source.dtype.itemsize}").reshape(source.shape)
+        file.create_dataset(name, data=raw).attrs["dtype"] = source.named
+    else:
+        file.create_dataset(name, data=values)
+
+
+def _reserved(file: Any, name: str, source: Source) -> int | None:
+    """Makes room for a dataset whose bytes are copied once the file is closed; None where they aren't."""
+    import h5py
+
+    if source.raw is None or source.nbytes < _LEAST_COPIED:
+        return None
+    stored = h5py.h5t.py_create(np.dtype(f"V{source.dtype.itemsize}") if source.named else source.dtype, logical=True)
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plist.set_obj_track_times(False)
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    made = h5py.h5d.create(file.id, name.encode("utf-8", "surrogateescape"), stored, h5py.h5s.create_simple(source.shape), plist, links)
+    if source.named:
+        h5py.Dataset(made).attrs["dtype"] = source.named
+    offset = made.get_offset()
+    return None if offset is None else int(offset)
+
+
+def _copied(
+    path: Path, copies: Sequence[tuple[int, str]], datasets: Mapping[str, Source], on_bytes: Callable[[int], None]
+) -> int:
+    """Copies the bytes of reserved datasets and brings the file to the disk; returns how many the kernel copied."""
+    cloned = 0
+    with ExitStack() as stack:
+        target = os.open(path, os.O_RDWR)
+        stack.callback(os.close, target)
+        sources: dict[Path, int] = {}
+        for at, name in copies:
+            raw = datasets[name].raw
+            assert raw is not None
+            file, offset = raw
+            if file not in sources:
+                sources[file] = os.open(file, os.O_RDONLY)
+                stack.callback(os.close, sources[file])
+            what, size = f"{file}, {name!r} at byte {offset}", datasets[name].nbytes
+            cloned += size * copy_range(sources[file], offset, size, target, at, what=what, on_bytes=on_bytes)
+        os.fsync(target)
+    return cloned
