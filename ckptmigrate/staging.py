@@ -18,6 +18,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ckptmigrate.errors import OutputError
@@ -154,12 +155,19 @@ def clear_stale(destination: Destination) -> None:
 
 
 def existing_outputs(destination: Destination, patterns: Sequence[str]) -> list[Path]:
-    """Files of an older output at the destination; `patterns` as `Writer.outputs` gives them."""
-    if not destination.folder.is_dir():
-        return []
+    """Files of an older output at the destination, links that lead nowhere too, the commit file first.
+
+    Args:
+        destination: Where the new output goes.
+        patterns: Of their names, as `Writer.outputs` gives them.
+    """
     found: dict[Path, None] = {}
-    for pattern in (*patterns, STATE_NAME) if destination.is_folder else patterns:
-        found.update(dict.fromkeys(sorted(destination.folder.glob(pattern))))
+    with output_errors(destination.folder):
+        present = sorted(destination.folder.iterdir()) if destination.folder.is_dir() else []
+        links = [path for path in present if path.is_symlink()]  # glob passes over those that lead nowhere
+        for pattern in (*patterns, *[STATE_NAME] * destination.is_folder):
+            found.update(dict.fromkeys(sorted(destination.folder.glob(pattern))))
+            found.update(dict.fromkeys(path for path in links if fnmatchcase(path.name, pattern)))
     return list(found)
 
 
@@ -179,9 +187,10 @@ def refuse_strange_folder(destination: Destination, existing: Sequence[Path]) ->
 
 
 def refuse_source(destination: Destination, existing: Sequence[Path], sources: Sequence[Path]) -> None:
-    """Raises OutputError when a file to be replaced is a file of the source, or a folder with one in it."""
+    """Raises OutputError when what is to be replaced is a file of the source, its state file, or holds one of them."""
+    files = {*sources, *(source.with_name(STATE_NAME) for source in sources)}
     for old in existing:
-        for source in sources:
+        for source in files:
             if old.exists() and source.exists() and (old.samefile(source) or _is_in(source, old)):
                 raise OutputError(
                     "the destination is the source, which is never written to",

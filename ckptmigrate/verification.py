@@ -65,12 +65,13 @@ class Places:
 
     def find(self, planned: Planned, keys: Mapping[tuple[str, str, str], str], claimed: Set[str]) -> Entry | None:
         """Where a planned tensor stands: under the key its writer gives, else at its place, else by variable and slot
-        (name-based files keep no names of optimizers), else under the key it kept."""
+        (name-based files keep no names of optimizers), else under the key it kept, which may be its name."""
         found = self.by_key.get(keys.get(planned.place, "\0"))
         if found is not None and found.slot == planned.slot and found.name.startswith(planned.name):
             return found  # of two pairs of powers the second is read as beta1_power_1
         label = planned.name, planned.slot or ("." if planned.optimizer else "")
-        found = self.by_place.get(planned.place) or self.by_label.get(label) or self.by_key.get(planned.key or "\0")
+        key = planned.key or ("" if planned.slot or planned.optimizer else planned.name)
+        found = self.by_place.get(planned.place) or self.by_label.get(label) or self.by_key.get(key)
         return None if found is not None and found.key in claimed else found
 
 

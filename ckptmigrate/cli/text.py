@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 SHOWN = 20  # of many problems of a kind
 
 # Categories whose characters a terminal obeys, hides or can't encode: control, format (bidirectional overrides, zero
-# width), surrogates (undecodable bytes of a name), unassigned, line and paragraph separators.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
+# width), surrogates (undecodable bytes of a name), unassigned, private, line and paragraph separators.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 
 
 def visible(text: object) -> str:

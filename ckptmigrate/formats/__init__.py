@@ -81,6 +81,8 @@ def open_checkpoint(path: str | Path, format: str = "") -> Checkpoint:
     if format:
         resolved = resolve(path)
         found = Found(by_name(format), resolved.path, resolved.note)
+        if found.path.exists() and not (found.path.is_file() or found.path.is_dir()):
+            raise SourceError("not a regular file", where=str(path))  # a pipe or a device may never answer
     else:
         found = identify(path)
     checkpoint = found.format.read(found.path)

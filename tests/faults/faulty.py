@@ -22,9 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from ckptmigrate.cli import main as program
 from ckptmigrate.cli.main import main
 
 # Calls that change a file system. Those that only take away can't run out of space.
@@ -189,7 +186,6 @@ def runs(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return out
 
     warm = prepared("warm")
-    program.app = typer.main.get_command(program.app)  # built once, not in every run
     main([word.replace("OUT", str(warm)) for word in spec["words"]])  # imports what it needs
     gc.freeze()
     kinds = spec["fault"].split()

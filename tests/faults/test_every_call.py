@@ -80,7 +80,7 @@ def test_a_signal(case, after, at_every_call):
         assert run.files in ({}, last.files)
 
 
-@each("folder", "npz", "index")
+@each("folder", "npz")
 def test_a_kill(case, at_every_call):
     words, commit = case
     *killed, last = at_every_call(words, "SIGKILL", then=words)
