@@ -290,7 +290,8 @@ def _verified(
     if level == "none":
         return job.plan.rows("written"), "written"
     with job.target.read(folder / job.destination.name) as reopened:
-        rows = verification.compare(job.plan, reopened, job.writer.keys(job.plan.result()), progress=progress)
+        keys = job.writer.keys(job.plan.result())
+        rows = verification.compare(job.plan, reopened, keys, kept=job.plan.template, progress=progress)
         passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)
         if passed and level == "framework":
             from ckptmigrate.framework import check

@@ -96,6 +96,7 @@ def compare(
     keys: Mapping[tuple[str, str, str], str],
     *,
     tolerance: Tolerance = EXACT,
+    kept: Checkpoint | None = None,
     progress: Progress = no_progress,
 ) -> list[Row]:
     """The report's rows: every planned tensor compared, what is missing, what is extra, what was left out.
@@ -105,6 +106,8 @@ def compare(
         written: The output, opened again.
         keys: The keys that its writer gives, see `formats.format.Writer.keys`.
         tolerance: For `diff`; verification is exact.
+        kept: The template, some of whose values may stand in the output although nobody planned them: a SavedModel's
+            graph wants all of its variables.
         progress: Told how far it is.
 
     Raises:
@@ -125,9 +128,9 @@ def compare(
     progress("verify", len(groups), len(groups))
     rows = [_row(p, findings.get(p.place, Finding("missing"))) for p in plan.planned]
     accounted = {entry.key for entry in found.values()}
-    kept = _by_key(plan.template) if plan.template is not None and plan.template.format == written.format else {}
+    stays = _by_key(kept) if kept is not None and kept.format == written.format else {}
     unplanned = [e for e in written.rows() if _is_extra(e, accounted)]
-    return rows + list(plan.dropped) + [_unplanned(e, kept.get(e.key)) for e in unplanned]
+    return rows + list(plan.dropped) + [_unplanned(e, stays.get(e.key)) for e in unplanned]
 
 
 def _groups(planned: Sequence[Planned]) -> Iterator[tuple[Group, list[Planned]]]:
@@ -210,7 +213,8 @@ def verify(
             return _forward(a, b, model, {"rtol": rtol, "atol": atol}, asked)
         asked, made = _from_provenance(b, asked)
         plan, chosen = _plan_against(a, b, asked, made, stack.enter_context)
-        report = _compared(plan, b, chosen, EXACT, progress)
+        kept = stack.enter_context(formats.open_checkpoint(asked.template)) if asked.template else None
+        report = _compared(plan, b, chosen, EXACT, progress=progress, kept=kept)
         if level == "framework" and report.exit_code == 0:
             from ckptmigrate.framework import check
 
@@ -268,7 +272,7 @@ def diff(
         left, right = (stack.enter_context(formats.open_checkpoint(path)) for path in (a, b))
         asked = MappingOptions(**mapping)
         plan, chosen = _plan_against(left, right, asked, None, stack.enter_context)
-        return _compared(plan, right, chosen, Tolerance(rtol, atol), progress)
+        return _compared(plan, right, chosen, Tolerance(rtol, atol), progress=progress)
 
 
 def _from_provenance(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions, _Made | None]:
@@ -356,12 +360,20 @@ def _choose(a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: _Made | N
     return chosen
 
 
-def _compared(plan: Plan, b: Checkpoint, chosen: Chosen, tolerance: Tolerance, progress: Progress) -> Report:
-    """The report of a plan against the checkpoint `b`."""
+def _compared(
+    plan: Plan,
+    b: Checkpoint,
+    chosen: Chosen,
+    tolerance: Tolerance,
+    *,
+    progress: Progress,
+    kept: Checkpoint | None = None,
+) -> Report:
+    """The report of a plan against the checkpoint `b`; `kept` is the template it was made with, if any."""
     a = plan.source
     writer = formats.by_name(b.format).writer
     keys = writer.keys(plan.result()) if writer is not None else {}
-    rows = compare(plan, b, keys, tolerance=tolerance, progress=progress)
+    rows = compare(plan, b, keys, tolerance=tolerance, kept=kept, progress=progress)
     rows += [Row(name, "", name, "missing", detail="no rule takes it") for name in chosen.assignment.unmatched]
     issues = [i for i in (*a.issues, *b.issues, *chosen.issues, *plan.issues) if i.kind not in _AS_ROWS | _ADVICE]
     passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)

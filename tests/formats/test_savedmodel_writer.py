@@ -13,6 +13,7 @@ from ckptmigrate.errors import OutputError, SourceError
 from ckptmigrate.formats import open_checkpoint
 from ckptmigrate.formats.savedmodel.bare import pruned
 from ckptmigrate.objects import Attribute, Edge, Node, ObjectGraph, SlotReference
+from ckptmigrate.verification import verify
 from ckptmigrate.wire.saved_model import read_saved_model
 from ckptmigrate.wire.saved_objects import NewVariable, encode_saved_model
 
@@ -154,6 +155,10 @@ def test_state_that_stays_the_templates_is_told(other, tmp_path):
     assert issue.severity == "warning"
     assert "15 values stay the template's" in issue.message
     assert {r.detail for r in report.rows if r.outcome == "filled"} == {"stays the template's"}
+    source = tmp_path / "tf_keras_adam.npz"
+    assert verify(source, tmp_path / "out", template=MODELS / "tf_keras_adam" / "model").verdict == "verified"
+    assert verify(source, tmp_path / "out").verdict == "differs"  # nothing tells what the template was
+    assert verify(source, tmp_path / "out", template=MODELS / "keras3_saved" / "model").verdict == "differs"
 
 
 CHANGES = {
