@@ -15,6 +15,9 @@ KEY_KEEPERS = frozenset({"npz", "safetensors"})
 # Formats that name variables by object path and keep an object graph.
 OBJECT_BASED = frozenset({"tf2", "savedmodel"})
 
+# Formats that hold an optimizer's list as any Keras keeps it: state of theirs stays in its dialect.
+LIST_KEEPERS = frozenset({"keras-h5", "keras-v3"})
+
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:

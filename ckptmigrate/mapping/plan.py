@@ -17,7 +17,7 @@ from ckptmigrate.mapping.options import Planning, PlanOptions
 from ckptmigrate.mapping.rules import FillValue
 from ckptmigrate.report import Row
 from ckptmigrate.steps import Shape
-from ckptmigrate.table import Checkpoint, OptimizerState, Role, Structure, Tensor, Variable
+from ckptmigrate.table import Checkpoint, Layer, OptimizerState, Role, Structure, Tensor, Variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Plan:
         variables, optimizers: The result's.
         keeps_structure: The source's object graph still fits.
         undone_fills: Variables that a fill rule used backwards drops, with the number they must hold.
+        layout: The ordered Keras layers, with the result's variables; None where neither side tells.
     """
 
     source: Checkpoint
@@ -43,15 +44,17 @@ class Plan:
     optimizers: tuple[OptimizerState, ...]
     keeps_structure: bool
     undone_fills: tuple[tuple[str, Tensor, float], ...] = ()
+    layout: tuple[Layer, ...] | None = None
 
     def result(self) -> Checkpoint:
         """The output as a Checkpoint, still lazy."""
+        told = self.source.structure
         return Checkpoint(
             path=Path(),
             format="plan",
             variables=self.variables,
             optimizers=self.optimizers,
-            structure=self.source.structure if self.keeps_structure else Structure(blobs=self.source.structure.blobs),
+            structure=Structure(told.objects if self.keeps_structure else None, self.layout, told.blobs),
             metadata=self.source.metadata,
         )
 
@@ -147,6 +150,21 @@ def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint |
             for d in assignment.drops
             if d.expected is not None and d.expected != "template"
         ),
+        _layout(planning, moves),
+    )
+
+
+def _layout(planning: Planning, moves: Sequence[Moved]) -> tuple[Layer, ...] | None:
+    """The template's layers, else the source's under the variables' new names, "" for one that isn't written."""
+    if planning.template is not None and planning.template.structure.layout is not None:
+        return planning.template.structure.layout
+    if planning.source.structure.layout is None:
+        return None
+    one_to_one = [m.move for m in moves if len(m.move.sources) == len(m.move.targets) == 1]
+    renamed = {move.sources[0]: move.targets[0] for move in one_to_one}
+    return tuple(
+        replace(layer, attributes=tuple((path, renamed.get(name, "")) for path, name in layer.attributes))
+        for layer in planning.source.structure.layout
     )
 
 

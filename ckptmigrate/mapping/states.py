@@ -10,7 +10,7 @@ from ckptmigrate.mapping.averages import AVERAGE, EMA
 from ckptmigrate.mapping.group import Group, Planned, constant, lift
 from ckptmigrate.mapping.moves import Moved, cast_steps
 from ckptmigrate.mapping.operations import resolve_slot
-from ckptmigrate.mapping.options import OBJECT_BASED, Planning
+from ckptmigrate.mapping.options import LIST_KEEPERS, OBJECT_BASED, Planning
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.optimizers import Conversion, anew, initial_value, to_dialect
 from ckptmigrate.report import Row
@@ -151,7 +151,10 @@ def _dialect(planning: Planning, state: OptimizerState) -> str:
     if not options.dialects or source.origin == options.target_origin:
         return state.dialect
     given = [o.dialect for o in template.optimizers if o.kind != EMA] if template else []
-    return given[0] if given and given[0] in options.dialects else options.dialects[0]
+    if given and given[0] in options.dialects:
+        return given[0]
+    keeps_lists = options.target_format in LIST_KEEPERS and state.dialect in options.dialects
+    return state.dialect if keeps_lists else options.dialects[0]
 
 
 def _step(source: Checkpoint, block: OptimizerBlock) -> int | None:

@@ -17,7 +17,17 @@ from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.operations import Operation, parse
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
-from ckptmigrate.table import Checkpoint, OptimizerState, Role, SlotKey, Stored, Tensor, Variable
+from ckptmigrate.table import (
+    Checkpoint,
+    Layer,
+    OptimizerState,
+    Role,
+    SlotKey,
+    Stored,
+    Structure,
+    Tensor,
+    Variable,
+)
 
 TF2 = PlanOptions("tf2", ("keras-legacy", "tf1"), holds_averages=True)
 
@@ -211,3 +221,26 @@ def test_comparing_tells_nan_payloads_and_zeros_apart() -> None:
 
 def _compared(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Finding:
     return compare_group(Group(("a",), (Tensor.of(a, dtypes.FLOAT32),)), {0: Tensor.of(b, dtypes.FLOAT32)})[0]
+
+
+def test_layers_follow_their_variables():
+    layers = (Layer("d", "Dense", (("kernel", "a"), ("bias", "b"))),)
+    source = replace(
+        checkpoint(variable("a", numbers(2)), variable("b", numbers(2))), structure=Structure(layout=layers)
+    )
+    asked = assignment(plain("a", "c"), drops=(Drop("b", "unwanted"),))
+    structure = make_plan(source, asked, None, TF2).result().structure
+    assert structure.layout == (Layer("d", "Dense", (("kernel", "c"), ("bias", ""))),)
+    template = replace(checkpoint(variable("c", numbers(2))), structure=Structure(layout=(Layer("e", "Dense"),)))
+    assert make_plan(source, asked, template, TF2).result().structure.layout == (Layer("e", "Dense"),)
+
+
+@pytest.mark.parametrize(("target", "dialect"), [("keras-h5", "keras3"), ("tf2", "keras-legacy")])
+def test_lists_of_any_keras_stay_as_they_are_where_files_hold_lists(target, dialect):
+    source = checkpoint(
+        variable("w", numbers(2)),
+        optimizers=(replace(state("adam", {("w", "m"): numbers(2), ("w", "v"): numbers(2)}), dialect="keras3"),),
+        format_="keras-v3",
+    )
+    options = PlanOptions(target, ("keras-legacy", "keras3"))
+    assert make_plan(source, assignment(plain("w")), None, options).optimizers[0].dialect == dialect
