@@ -9,8 +9,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from ckptmigrate import runs
 from ckptmigrate.cli.text import SHOWN, shortened, visible
@@ -46,8 +45,7 @@ class Ended(BaseException):
         self.exit_code = 128 + number
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A command's result.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ckptmigrate.formats.bundles import tensors_of
 from ckptmigrate.formats.roles import role_of
@@ -12,8 +12,7 @@ from ckptmigrate.table import OptimizerState, Role, Variable
 from ckptmigrate.wire.bundle import Bundle
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """What a name-based bundle holds.
 
     Attributes:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
 from ckptmigrate.wire.names import INDEX_SUFFIX, index_file
@@ -27,8 +27,7 @@ _LONE = (_SHARD_INDEX, ".weights.json", _TENSORS, ".npz", ".keras", ".h5", ".hdf
 _SHOWN = 8  # names in a hint
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What a path stands for.
 
     Attributes:

@@ -7,7 +7,6 @@ The moments mean the same everywhere. TF1 counts steps by `beta1_power` and `bet
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -114,7 +113,7 @@ def _reading(case: Case) -> tuple[Reading, list[Issue]]:
     """The step: what the powers tell, else what was set in the state, else (home-made, without powers) `case.step`."""
     reading = read_step(case.state.scalars, case.hyper)
     if "iter" in case.given and case.state.step is not None:
-        return replace(reading, step=case.state.step), []
+        return reading._replace(step=case.state.step), []
     if reading.step is None and case.state.step is not None and not case.given & {"beta_1", "beta_2"}:
         return Reading(case.state.step), []
     if _suffixes(case.state.scalars) or case.step is None:

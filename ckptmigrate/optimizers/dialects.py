@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,13 +13,12 @@ from ckptmigrate.errors import UsageError
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.adam import POWERS, started
 from ckptmigrate.optimizers.catalog import BY_KIND, LOSS_SCALE
-from ckptmigrate.optimizers.record import Case, Change, Spelling, StepFactory
+from ckptmigrate.optimizers.record import NOTHING, Case, Change, Spelling, StepFactory
 from ckptmigrate.optimizers.scalars import shown
 from ckptmigrate.table import OptimizerState, Stored, Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(NamedTuple):
     """A state in another dialect, its slots still to be made.
 
     Attributes:
@@ -31,10 +31,10 @@ class Conversion:
     """
 
     state: OptimizerState
-    slot_steps: Mapping[str, StepFactory] = field(default_factory=dict)
-    new_slots: Mapping[str, float] = field(default_factory=dict)
-    dropped: Mapping[str, str] = field(default_factory=dict)
-    steps_text: Mapping[str, str] = field(default_factory=dict)
+    slot_steps: Mapping[str, StepFactory] = NOTHING
+    new_slots: Mapping[str, float] = NOTHING
+    dropped: Mapping[str, str] = NOTHING
+    steps_text: Mapping[str, str] = NOTHING
     issues: tuple[Issue, ...] = ()
 
 
@@ -62,12 +62,15 @@ def to_dialect(
     given = dict(hyper or {})
     if "iter" in given:
         state = replace(state, step=_steps(given.pop("iter")))
-    known = {**state.hyper, **given}
+    known = {**(_NEVER_DECAYS if state.dialect == "tf1" else {}), **state.hyper, **given}
     flags = frozenset(hyper or {})
     step = None if step is None or step < 0 else step
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, as it does in TensorFlow
         change = optimizer.change(Case(state, dialect, known, step, flags))
         return _finished(state, dialect, {**change.hyper, **known}, change, optimizer.dialects[dialect])
+
+
+_NEVER_DECAYS = {"decay": 0.0}  # TF1's optimizers have no decay of their own; legacy Keras multiplies by 1 then
 
 
 def anew(state: OptimizerState) -> OptimizerState:
@@ -161,4 +164,4 @@ def _refused(state: OptimizerState, dialect: str) -> Conversion:
 
 def _around(inner: Conversion, state: OptimizerState, dialect: str) -> Conversion:
     """A wrapper keeps its own scalars and takes its inner optimizer along."""
-    return replace(inner, state=replace(state, dialect=dialect, wraps=inner.state, slots={}, order=(), unbound=()))
+    return inner._replace(state=replace(state, dialect=dialect, wraps=inner.state, slots={}, order=(), unbound=()))

@@ -7,7 +7,7 @@ then `<title>_1`...; scalars by their own name in any scope. A key is a slot onl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.catalog import FOREIGN, LOSS_SCALE, OPTIMIZERS, UNKNOWN
@@ -28,8 +28,7 @@ HOME_MADE = "a home-made optimizer"
 COUNTERS = frozenset({"global_step", "save_counter"})
 
 
-@dataclass(frozen=True, slots=True)
-class NamedState:
+class NamedState(NamedTuple):
     """What a name-based file holds.
 
     Attributes:

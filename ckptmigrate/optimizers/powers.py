@@ -7,9 +7,8 @@ t steps it holds beta^(t+1), rounded t times. The same products are made here, s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ USUAL_BETA_1 = (0.9, 0.5, 0.8, 0.85, 0.95, 0.99, 0.0)
 USUAL_BETA_2 = (0.999, 0.99, 0.98, 0.997, 0.9999, 0.9995, 0.995, 0.95, 0.9)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What two powers tell: completed steps and betas, None where they don't; `is_settled` when both underflowed."""
 
     step: int | None = None

@@ -7,18 +7,20 @@ update equations of the same files; each conversion is judged by tests/oracle ag
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ckptmigrate.dtypes import DType
 from ckptmigrate.issues import Issue
 from ckptmigrate.steps import Shape, Step
 from ckptmigrate.table import OptimizerState, Tensor
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # what a record that holds nothing of a kind has
+
 StepFactory = Callable[[Shape, DType], tuple[Step, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """A slot in one dialect.
 
     Attributes:
@@ -39,8 +41,7 @@ class Slot:
         return self.spelled or self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Spelling:
+class Spelling(NamedTuple):
     """How one dialect stores an optimizer.
 
     Attributes:
@@ -55,16 +56,15 @@ class Spelling:
     title: str
     slots: tuple[Slot, ...] = ()
     numbered: tuple[tuple[str, ...], ...] = ()
-    scalars: Mapping[str, str] = field(default_factory=dict)
-    hyper: Mapping[str, str] = field(default_factory=dict)
+    scalars: Mapping[str, str] = NOTHING
+    hyper: Mapping[str, str] = NOTHING
 
     def slot(self, name: str) -> Slot | None:
         """The slot of that canonical name."""
         return next((s for s in self.slots if s.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A change of dialect that is asked for.
 
     Attributes:
@@ -87,8 +87,7 @@ class Case:
         return frozenset(key.slot for key in self.state.slots)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What a change of dialect does to slots and scalars; whatever it doesn't name stays as it is.
 
     Attributes:
@@ -102,13 +101,13 @@ class Change:
         issues: Everything guessed, lost or needed.
     """
 
-    slot_steps: Mapping[str, StepFactory] = field(default_factory=dict)
-    new_slots: Mapping[str, float] = field(default_factory=dict)
-    dropped: Mapping[str, str] = field(default_factory=dict)
+    slot_steps: Mapping[str, StepFactory] = NOTHING
+    new_slots: Mapping[str, float] = NOTHING
+    dropped: Mapping[str, str] = NOTHING
     step: int | None = None
-    hyper: Mapping[str, float] = field(default_factory=dict)
-    scalars: Mapping[str, Tensor] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
+    hyper: Mapping[str, float] = NOTHING
+    scalars: Mapping[str, Tensor] = NOTHING
+    texts: Mapping[str, str] = NOTHING
     issues: tuple[Issue, ...] = ()
 
 
@@ -118,8 +117,7 @@ def unchanged(case: Case) -> Change:
     return Change(step=step)
 
 
-@dataclass(frozen=True, slots=True)
-class Optimizer:
+class Optimizer(NamedTuple):
     """One optimizer.
 
     Attributes:

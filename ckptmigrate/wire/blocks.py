@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ckptmigrate.errors import DamagedError
@@ -31,11 +30,13 @@ class Handle(NamedTuple):
     size: int
 
 
-@dataclass(slots=True)
 class KeyBudget:
     """How many bytes a table's expanded keys may still take: four bytes can ask for the previous huge key again."""
 
-    left: int
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
 
 
 def read_handle(data: bytes, at: int) -> tuple[Handle, int]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +29,7 @@ __all__ = ["Bundle", "BundleEntry", "ExtentInfo", "read_bundle", "read_tensor", 
 _CONSUMER_VERSION = 1  # tensor_bundle.h, `kTensorBundleVersion`: what this reader understands
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(NamedTuple):
     """A bundle whose index has been read.
 
     Attributes:
@@ -55,8 +53,7 @@ class Bundle:
     provenance: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExtentInfo:
+class ExtentInfo(NamedTuple):
     """Raw bytes in a data file: of a whole tensor (`region` None) or of one part of it."""
 
     file: Path

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.wire.mapped import Mapped
@@ -22,16 +22,14 @@ _OP = re.compile(rb"[A-Za-z_][A-Za-z0-9_.>/-]*")  # op_def_builder.cc, loosely
 _LOOKED_AT = 8  # fields of a file, or of its first node, that tell its kind
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(NamedTuple):
     """A `Const` node: its name, those in a function behind the function's; `place` None where its type is unknown."""
 
     name: str
     place: TensorPlace | None
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(NamedTuple):
     """The constants of a GraphDef in file order, and how many nodes, functions and ops that hold variables it has."""
 
     constants: tuple[Constant, ...]

@@ -10,9 +10,8 @@ import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.wire.blocks import (
@@ -40,8 +39,7 @@ _KEY_BYTES_FLOOR = 1 << 20
 _KEY_BYTES_PER_FILE_BYTE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A table whose index has been read; its data blocks have not.
 
     Attributes:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,8 +44,7 @@ MAX_EXPANDED_BYTES = 1 << 30
 _DTYPE, _SHAPE, _CONTENT = 0x08, 0x12, 0x22
 
 
-@dataclass(frozen=True, slots=True)
-class TensorPlace:
+class TensorPlace(NamedTuple):
     """A TensorProto in a file.
 
     Attributes:
