@@ -7,8 +7,9 @@ tensor_slice.proto and versions.proto.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
 from functools import lru_cache
+from typing import NamedTuple
 
 from ckptmigrate.dtypes import BY_TF, REF_OFFSET
 from ckptmigrate.wire.protobuf import MalformedError, delimited, fields, fixed32, integer, signed, varint
@@ -21,9 +22,13 @@ _INT64_MAX = (1 << 63) - 1
 _MAX_ELEMENTS = 1 << 59  # of 16 bytes at most: their size stays below 2**63
 _WHOLE = (1 << 64) - 1  # -1, as a varint gives it
 
+# An entry behind its type and shape as TensorFlow writes it: fields in order, shortest varints, nothing else. A varint
+# of nine bytes stays below 2**63.
+_VARINT = rb"([\x80-\xff]{0,8}[\x01-\x7f])"
+_PLACE = re.compile(rb"(?:\x18%b)?(?:\x20%b)?(?:\x28%b)?\x35(.{4})" % (_VARINT, _VARINT, _VARINT), re.DOTALL)
 
-@dataclass(frozen=True, slots=True)
-class BundleHeader:
+
+class BundleHeader(NamedTuple):
     """What the index says of the whole bundle."""
 
     num_shards: int
@@ -31,8 +36,7 @@ class BundleHeader:
     min_consumer: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BundleEntry:
+class BundleEntry(NamedTuple):
     """Where a tensor lies and what it is.
 
     Attributes:
@@ -84,13 +88,46 @@ def decode_entry(data: bytes) -> BundleEntry:
     Raises:
         MalformedError: It doesn't parse, or its type, shape or place can't be.
     """
-    found = fields(data)
-    last = dict(found)  # of a repeated field only the last; `slices` is the one that may repeat
-    dtype = last.get(0x08, 0)
-    if dtype > REF_OFFSET:
-        dtype -= REF_OFFSET
+    if len(data) > 4 and data[0] == 0x08 and data[1] < 0x80 and data[2] == 0x12 and data[3] < 0x80:
+        behind = 4 + data[3]
+        found = _PLACE.fullmatch(data, behind)
+        if found:
+            shard, offset, size, crc = found.groups(b"")
+            dtype, shape = _type_and_shape(data[:behind])
+            return BundleEntry(
+                dtype, shape, _short(shard), _number(offset), _short(size), int.from_bytes(crc, "little")
+            )
+    return _decode_any_entry(data)
+
+
+@lru_cache(maxsize=1 << 14)
+def _type_and_shape(data: bytes) -> tuple[int, tuple[int, ...]]:
+    """The first two fields of an entry; few of them occur many times."""
+    return _dtype(data[1]), decode_shape(data[4:])
+
+
+def _number(digits: bytes) -> int:
+    """The number that a whole varint holds; 0 for no bytes."""
+    number = 0
+    for digit in reversed(digits):
+        number = number << 7 | digit & 0x7F
+    return number
+
+
+_short = lru_cache(maxsize=1 << 14)(_number)  # of fields that hold few numbers many times
+
+
+def _dtype(number: int) -> int:
+    dtype = number - REF_OFFSET if number > REF_OFFSET else number
     if dtype not in BY_TF:
         raise MalformedError(f"unknown element type {signed(dtype)}", 0)
+    return dtype
+
+
+def _decode_any_entry(data: bytes) -> BundleEntry:
+    found = fields(data)
+    last = dict(found)  # of a repeated field only the last; `slices` is the one that may repeat
+    dtype = _dtype(last.get(0x08, 0))
     offset, size = last.get(0x20, 0), last.get(0x28, 0)
     if offset > _INT64_MAX or size > _INT64_MAX:
         raise MalformedError(f"offset {signed(offset)} or size {signed(size)} is negative", 0)
