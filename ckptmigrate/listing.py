@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ SCALAR_BYTES = 64  # what may be read without being asked for: counters and hype
 CHUNK = 1 << 20  # elements looked at in one go
 
 
-def fitting(checkpoint: Checkpoint, text: str) -> frozenset[str]:
-    """The names of the variables that a pattern of the mapping language fits, by any of their names.
+def fitting(checkpoint: Checkpoint, text: str) -> Checkpoint:
+    """The part of a checkpoint whose variables a pattern of the mapping language fits, by any of their names.
 
     Raises:
         UsageError: It is no pattern.
@@ -32,7 +33,22 @@ def fitting(checkpoint: Checkpoint, text: str) -> frozenset[str]:
         raise UsageError(
             f"{text} is no pattern: {error}", hint="'block_{n:int}/{leaf}', '{scope:path}/kernel'"
         ) from error
-    return frozenset(variable.name for variable in names.fitting(pattern))
+    kept = frozenset(variable.name for variable in names.fitting(pattern))
+    return selected(checkpoint, lambda variable: variable.name in kept)
+
+
+def selected(checkpoint: Checkpoint, keep: Callable[[Variable], bool]) -> Checkpoint:
+    """The checkpoint with only the variables that `keep` takes, and their slots."""
+    kept = {v.name: v for v in checkpoint.variables.values() if keep(v)}
+    if len(kept) == len(checkpoint.variables):
+        return checkpoint  # with the slots whose variable isn't there
+    states = tuple(_of_variables(state, kept) for state in checkpoint.optimizers)
+    return replace(checkpoint, variables=kept, optimizers=states)
+
+
+def _of_variables(state: OptimizerState, kept: Container[str]) -> OptimizerState:
+    slots = {key: stored for key, stored in state.slots.items() if key.variable in kept}
+    return replace(state, slots=slots, wraps=_of_variables(state.wraps, kept) if state.wraps else None)
 
 
 def value(tensor: Tensor) -> Any:
@@ -87,29 +103,20 @@ def statistics(tensor: Tensor) -> dict[str, Any]:
     return {"elements": int(flat.size), **numbers, "zeros": zeros, "nan": nans, "inf": infs}
 
 
-def inspect_json(
-    checkpoint: Checkpoint, *, keep: Callable[[Variable], bool] = lambda variable: True, stats: bool = False
-) -> dict[str, Any]:
+def inspect_json(checkpoint: Checkpoint, *, stats: bool = False) -> dict[str, Any]:
     """The JSON document of `inspect` (design section 5). Reads small scalars, no more without `stats`.
 
     Args:
         checkpoint: Any checkpoint.
-        keep: Which variables to list, with their slots.
-        stats: Read every listed tensor and add its statistics.
+        stats: Read every tensor and add its statistics.
     """
-    kept = {v.name: v for v in checkpoint.variables.values() if keep(v)}
-    everything = len(kept) == len(checkpoint.variables)
-
-    def listed(variable: str) -> bool:
-        return variable in kept or (everything and variable not in checkpoint.variables)
-
     return {
         "path": str(checkpoint.path),
         "format": checkpoint.format,
         "files": [str(f) for f in checkpoint.files],
         "metadata": dict(checkpoint.metadata),
-        "variables": [_variable(v, stats) for v in kept.values()],
-        "optimizers": [_optimizer(state, listed, stats) for state in checkpoint.optimizers],
+        "variables": [_variable(v, stats) for v in checkpoint.variables.values()],
+        "optimizers": [_optimizer(state, stats) for state in checkpoint.optimizers],
         "issues": [issue.to_json() for issue in checkpoint.issues],
     }
 
@@ -132,7 +139,7 @@ def _variable(variable: Variable, stats: bool) -> dict[str, Any]:
     return document | ({"stats": statistics(tensor)} if stats else {})
 
 
-def _optimizer(state: OptimizerState, listed: Callable[[str], bool], stats: bool) -> dict[str, Any]:
+def _optimizer(state: OptimizerState, stats: bool) -> dict[str, Any]:
     def stored(item: Stored) -> dict[str, Any]:
         tensor = item.tensor
         numbers = {"stats": statistics(tensor)} if stats else {}
@@ -145,14 +152,12 @@ def _optimizer(state: OptimizerState, listed: Callable[[str], bool], stats: bool
         "step": state.step,
         "hyper": dict(state.hyper),
         "scalars": [{"name": n, **stored(s), "value": value(s.tensor)} for n, s in state.scalars.items()],
-        "slots": [
-            {"variable": k.variable, "slot": k.slot, **stored(s)} for k, s in state.slots.items() if listed(k.variable)
-        ],
+        "slots": [{"variable": k.variable, "slot": k.slot, **stored(s)} for k, s in state.slots.items()],
     }
     if state.unbound:
         document["unbound"] = [stored(s) for s in state.unbound]
     if state.wraps is not None:
-        document["wraps"] = _optimizer(state.wraps, listed, stats)
+        document["wraps"] = _optimizer(state.wraps, stats)
     if state.parent:
         document["parent"] = state.parent
     return document

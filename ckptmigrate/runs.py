@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 MAX_RANGES = 4  # a hole names at most this many ranges, so that a line stays a line
 MAX_LEAVES = 6  # last segments on one line
@@ -14,11 +15,11 @@ ARROW = " -> "
 
 MAX_DIGITS = 15  # longer ones are no counters; neither is `007`, which stays text
 
+_TEXT = -1  # no number that digits could count
 _DIGITS = re.compile(r"([0-9]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Names that differ only in numbers, on one line: `block_{0..16}_expand/kernel`.
 
     Attributes:
@@ -59,16 +60,23 @@ def _split(name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The texts around a name's numbers, and the numbers."""
     parts = _DIGITS.split(name)
     digits = parts[1::2]
-    if all(len(d) <= MAX_DIGITS and (d[0] != "0" or d == "0") for d in digits):
-        return tuple(parts[::2]), tuple(map(int, digits))
+    counters = tuple(map(_counter, digits))
+    if _TEXT not in counters:
+        return tuple(parts[::2]), counters
     texts, numbers = [parts[0]], []
-    for d, text in zip(digits, parts[2::2], strict=True):
-        if len(d) <= MAX_DIGITS and (d[0] != "0" or d == "0"):
-            numbers.append(int(d))
+    for d, counter, text in zip(digits, counters, parts[2::2], strict=True):
+        if counter != _TEXT:
+            numbers.append(counter)
             texts.append(text)
         else:
             texts[-1] += d + text
     return tuple(texts), tuple(numbers)
+
+
+@lru_cache(maxsize=1 << 14)
+def _counter(digits: str) -> int:
+    """The number that digits count, or _TEXT."""
+    return int(digits) if len(digits) <= MAX_DIGITS and (digits[0] != "0" or digits == "0") else _TEXT
 
 
 _Box = tuple[tuple[int, ...], ...]  # the values of each independent number
@@ -190,5 +198,5 @@ def spread(shapes: Iterable[tuple[int, ...]]) -> str:
     >>> spread([(3, 3, 16, 32), (3, 3, 32, 32)]), spread([()])
     ('[3,3,16..32,32]', '[]')
     """
-    extents = [sorted(set(extent)) for extent in zip(*shapes, strict=True)]
+    extents = [sorted(set(extent)) for extent in zip(*set(shapes), strict=True)]
     return "[" + ",".join(str(e[0]) if len(e) == 1 else f"{e[0]}..{e[-1]}" for e in extents) + "]"

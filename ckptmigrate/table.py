@@ -93,8 +93,8 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the elements; for strings and variants what they take in the file, 0 where that is not known."""
-        if self.dtype.is_raw:
-            return self.size * self.dtype.nbytes
+        if width := self.dtype.nbytes:
+            return math.prod(self.shape) * width
         return sum(e.nbytes for e in self.extents)
 
     @classmethod

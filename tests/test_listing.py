@@ -12,7 +12,7 @@ import pytest
 from ckptmigrate import dtypes
 from ckptmigrate.errors import DamagedError
 from ckptmigrate.issues import Issue
-from ckptmigrate.listing import inspect_json, statistics, value
+from ckptmigrate.listing import inspect_json, selected, statistics, value
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Tensor, Variable
 
 
@@ -116,7 +116,7 @@ def test_the_document_is_the_one_that_scripts_rely_on() -> None:
 
 
 def test_a_filter_takes_the_slots_along() -> None:
-    document = inspect_json(example(), keep=lambda variable: variable.role == "counter")
+    document = inspect_json(selected(example(), lambda variable: variable.role == "counter"))
     assert [v["name"] for v in document["variables"]] == ["global_step"]
     assert document["optimizers"][0]["slots"] == []
 

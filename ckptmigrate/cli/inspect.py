@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +15,7 @@ from ckptmigrate.cli.options import From, Json, Source
 from ckptmigrate.cli.text import columns, count, size, visible
 
 if TYPE_CHECKING:
-    from ckptmigrate.table import Checkpoint
+    from ckptmigrate.table import Checkpoint, OptimizerState, Tensor, Variable
 
 EXAMPLES = """\b
 Examples:
@@ -44,28 +45,30 @@ def inspect(
         from ckptmigrate.listing import fitting, inspect_json
 
         with open_checkpoint(Path(source), from_) as checkpoint:
-            kept = fitting(checkpoint, pattern) if pattern else checkpoint.variables
-            document = inspect_json(checkpoint, keep=lambda variable: variable.name in kept, stats=stats)
-            lines = list(_lines(checkpoint, document, everything or stats)) if not as_json else []
+            shown = fitting(checkpoint, pattern) if pattern else checkpoint
+            document = inspect_json(shown, stats=stats) if as_json else {}
+            lines = [] if as_json else list(_lines(checkpoint, shown, everything, stats))
             failed = any(issue.severity == "error" for issue in checkpoint.issues)
         return Answer(lambda: document, lambda: lines, int(failed))
 
     raise typer.Exit(give(command, as_json, {**BLANKS["inspect"], "path": source}))
 
 
-def _lines(checkpoint: Checkpoint, document: Mapping[str, Any], everything: bool) -> Iterator[str]:
-    yield f"{visible(checkpoint.metadata.get('used') or document['path'])}  [{document['format']}]"
+def _lines(checkpoint: Checkpoint, shown: Checkpoint, everything: bool, stats: bool) -> Iterator[str]:
+    """What a checkpoint holds, and of its variables and slots those of `shown`, a part of it."""
+    yield f"{visible(checkpoint.metadata.get('used') or checkpoint.path)}  [{checkpoint.format}]"
     yield ""
     yield from columns(_facts(checkpoint), indent="")
-    if not document["variables"] and checkpoint.variables:
+    if checkpoint.variables and not shown.variables:
         yield "no variable has such a name"
-    if document["variables"]:
+    if shown.variables:
         yield ""
         yield "variables"
-        yield from columns(_variable_rows(document["variables"], everything))
-    for state in document["optimizers"]:
+        rows = _every_row(shown.variables, stats) if everything or stats else _run_rows(shown.variables)
+        yield from columns(rows)
+    for state in shown.optimizers:
         yield ""
-        yield from _optimizer_lines(state, everything)
+        yield from _optimizer_lines(state, everything or stats)
     if checkpoint.issues:
         yield ""
         yield from issue_lines(checkpoint.issues)
@@ -90,71 +93,84 @@ def _size(file: Path) -> str:
         return "missing"
 
 
-def _variable_rows(variables: Sequence[Mapping[str, Any]], everything: bool) -> Iterator[tuple[str, ...]]:
+def _every_row(variables: Mapping[str, Variable], stats: bool) -> Iterator[tuple[str, ...]]:
+    yield ("shape", "dtype", *(STATS if stats else ()), "name")
+    for v in variables.values():
+        numbers = _stats(v.tensor) if stats else ()
+        yield (_shape(v.tensor), v.tensor.dtype.name, *numbers, v.name + _counted(v) + _told_role(v.role))
+
+
+def _run_rows(variables: Mapping[str, Variable]) -> Iterator[tuple[str, ...]]:
     from ckptmigrate.runs import Run, collapse, fold, spread
 
-    stats = "stats" in variables[0]
-    yield ("shape", "dtype", *(STATS if stats else ()), "name")
-    if everything:
-        for v in variables:
-            yield (_shape(v), v["dtype"], *(_stats(v) if stats else ()), v["name"] + _value(v) + _told_role(v))
-        return
-    by_name = {v["name"]: v for v in variables}
+    yield "shape", "dtype", "name"
+    listed = variables.values()
     runs = collapse(
-        [v["name"] for v in variables], [(v["dtype"], _told_role(v), len(v["shape"] or ())) for v in variables]
+        list(variables),
+        [(v.tensor.dtype.name, _told_role(v.role), len(v.tensor.shape), v.tensor.is_open) for v in listed],
     )
 
     def cells(run: Run) -> tuple[str, str]:
-        some = [by_name[name] for name in run.names]
-        return spread(tuple(v["shape"]) for v in some) if some[0]["shape"] is not None else "open", some[0]["dtype"]
+        some = [variables[name].tensor for name in run.names]
+        return "open" if some[0].is_open else spread(tensor.shape for tensor in some), some[0].dtype.name
 
-    for run in fold(runs, [(cells(run), _told_role(by_name[run.names[0]])) for run in runs]):
-        first = by_name[run.names[0]]
-        times = f"  x{len(run.names)}" if len(run.names) > 1 else _value(first)
-        yield (*cells(run), run.text + times + _told_role(first))
+    for run in fold(runs, [(cells(run), _told_role(variables[run.names[0]].role)) for run in runs]):
+        first = variables[run.names[0]]
+        times = f"  x{len(run.names)}" if len(run.names) > 1 else _counted(first)
+        yield (*cells(run), run.text + times + _told_role(first.role))
 
 
-def _told_role(item: Mapping[str, Any]) -> str:
+@cache
+def _told_role(role: str) -> str:
     """The role where the name doesn't tell it; those of weights and statistics are counted above the list."""
-    role = str(item["role"])
     return "" if role in ("weight", "bn_mean", "bn_variance") else f"  ({role})"
 
 
 STATS = ("min", "max", "mean", "std", "zeros", "nan", "inf")
 
 
-def _stats(item: Mapping[str, Any]) -> Iterator[str]:
+def _stats(tensor: Tensor) -> Iterator[str]:
+    from ckptmigrate.listing import statistics
+
+    numbers = statistics(tensor)
     for name in STATS:
-        number = item["stats"].get(name)
+        number = numbers.get(name)
         yield "-" if number is None else f"{number:.4g}" if isinstance(number, float) else f"{number}"
 
 
-def _shape(item: Mapping[str, Any]) -> str:
-    return "open" if item["shape"] is None else "[" + ",".join(map(str, item["shape"])) + "]"
+def _shape(tensor: Tensor) -> str:
+    return "open" if tensor.is_open else "[" + ",".join(map(str, tensor.shape)) + "]"
 
 
-def _value(item: Mapping[str, Any]) -> str:
-    return "" if item.get("value") is None else f" = {item['value']}"
+def _counted(variable: Variable) -> str:
+    return _value(variable.tensor) if variable.role == "counter" else ""
 
 
-def _optimizer_lines(state: Mapping[str, Any], everything: bool, indent: str = "") -> Iterator[str]:
-    step = "" if state["step"] is None else f", step {state['step']:,}"
-    yield f"{indent}optimizer {visible(state['name'])}: {state['kind']}, dialect {state['dialect']}{step}"
+def _value(tensor: Tensor) -> str:
+    from ckptmigrate.listing import value
+
+    known = value(tensor)
+    return "" if known is None else f" = {known}"
+
+
+def _optimizer_lines(state: OptimizerState, everything: bool, indent: str = "") -> Iterator[str]:
+    step = "" if state.step is None else f", step {state.step:,}"
+    yield f"{indent}optimizer {visible(state.name)}: {state.kind}, dialect {state.dialect}{step}"
     facts: list[tuple[str, str]] = []
-    if state["hyper"]:
-        facts.append(("hyper", ", ".join(f"{name} {number:g}" for name, number in state["hyper"].items())))
-    if state["scalars"]:
-        facts.append(("scalars", ", ".join(f"{s['name']}{_value(s)}" for s in state["scalars"])))
-    slots = Counter(s["slot"] for s in state["slots"])
+    if state.hyper:
+        facts.append(("hyper", ", ".join(f"{name} {number:g}" for name, number in state.hyper.items())))
+    if state.scalars:
+        facts.append(("scalars", ", ".join(f"{name}{_value(s.tensor)}" for name, s in state.scalars.items())))
+    slots = Counter(key.slot for key in state.slots)
     if slots:
-        owners = len({s["variable"] for s in state["slots"]})
+        owners = len({key.variable for key in state.slots})
         told = ", ".join(f"{slot} {number:,}" for slot, number in slots.items())
         facts.append(("slots", f"{told} (of {count(owners, 'variable')})"))
-    if state.get("unbound"):
-        facts.append(("unbound", f"{count(len(state['unbound']), 'tensor')} whose variable the file doesn't tell"))
+    if state.unbound:
+        facts.append(("unbound", f"{count(len(state.unbound), 'tensor')} whose variable the file doesn't tell"))
     yield from columns(facts, indent=f"{indent}  ")
     if everything:
-        rows = [(_shape(s), s["dtype"], s["slot"], s["key"]) for s in state["slots"]]
+        rows = [(_shape(s.tensor), s.tensor.dtype.name, key.slot, s.key) for key, s in state.slots.items()]
         yield from columns(rows, indent=f"{indent}    ")
-    if "wraps" in state:
-        yield from _optimizer_lines(state["wraps"], everything, f"{indent}  ")
+    if state.wraps is not None:
+        yield from _optimizer_lines(state.wraps, everything, f"{indent}  ")
