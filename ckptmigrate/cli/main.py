@@ -6,21 +6,21 @@ import gc
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from ckptmigrate.cli import convert, formats, inspect, mapping
 from ckptmigrate.cli.answer import BLANKS, Ended, emit, refuse, say
 from ckptmigrate.errors import CkptMigrateError, UsageError
 
 # typer has no public name for the base of the errors that its parser raises, in versions with and without click
 _ParserError: type[Exception] = typer.BadParameter.__mro__[2]
 
-GC_THRESHOLD = 100_000  # objects; a checkpoint of many variables is many objects, none of them garbage
+GC_THRESHOLD = 1_000_000  # objects; a checkpoint of many variables is many objects, none of them garbage
 
 EXIT_CODES = """\b
 Exit codes:
@@ -34,20 +34,37 @@ Exit codes:
   7  the output exists or can't be written
   130, 143  interrupted; nothing half-written is left"""
 
-app = typer.Typer(
-    name="ckptmigrate",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EXIT_CODES,
-)
-app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
-app.command("convert", epilog=convert.CONVERT_EXAMPLES)(convert.convert)
-app.command("verify", epilog=convert.VERIFY_EXAMPLES)(convert.verify)
-app.command("diff", epilog=convert.DIFF_EXAMPLES)(convert.diff)
-app.add_typer(mapping.app, name="mapping")
-app.command("formats")(formats.formats)
+# Command -> the module it lives in, and the name of its examples there. In the order of `--help`.
+COMMANDS = {
+    "inspect": ("inspect", "EXAMPLES"),
+    "convert": ("convert", "CONVERT_EXAMPLES"),
+    "verify": ("convert", "VERIFY_EXAMPLES"),
+    "diff": ("convert", "DIFF_EXAMPLES"),
+    "mapping": ("mapping", ""),
+    "formats": ("formats", ""),
+}
+
+
+def _app(words: Sequence[str]) -> typer.Typer:
+    """The command line with the one command that is asked for, which is what starts fast; else with all of them."""
+    app = typer.Typer(
+        name="ckptmigrate",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        epilog=EXIT_CODES,
+    )
+    app.callback()(ckptmigrate)
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        module_name, examples = COMMANDS[name]
+        module = import_module(f"ckptmigrate.cli.{module_name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            command: Callable[..., None] = getattr(module, name)
+            app.command(name, epilog=getattr(module, examples, None))(command)
+    return app
 
 
 def _version(asked: bool) -> None:
@@ -58,7 +75,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def ckptmigrate(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
@@ -80,7 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show is no reason to stop
     try:
         with _signals():
-            return _run(words)
+            code = _run(words)
+        if arguments is None:
+            gc.freeze()  # the process ends: Python's last search for garbage among many variables would take long
+        return code
     except Ended as end:
         say(["interrupted"])
         return end.exit_code
@@ -91,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     try:
-        code = app(
+        code = _app(words)(
             args=[*words, "--help"] if words in ([], ["mapping"]) else words,
             prog_name="ckptmigrate",
             standalone_mode=False,
