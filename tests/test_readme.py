@@ -71,7 +71,7 @@ def test_first_command_is_the_transcript(workplace: Path) -> None:
             [sys.executable, "-m", "ckptmigrate", *command.split()], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith("verified: 938 of 938 tensors equal")
+        assert done.stdout.startswith("verified: 939 of 939 tensors equal")
 
 
 def test_second_command_is_what_is_run_on_every_change() -> None:

@@ -143,9 +143,8 @@ def test_adam_from_powers_to_iter(state: Any) -> None:
     assert number(conversion, "beta_2") == pytest.approx(0.999)
     assert not kinds(conversion)
     assert conversion.slot_steps == {}
-    (note,) = [i for i in conversion.issues if i.kind == "hyper"]
-    assert note.severity == "note"
-    assert note.hint == "--hyper decay=VALUE"
+    assert number(conversion, "decay") == 0  # TF1 has none of its own
+    assert not [i for i in conversion.issues if i.kind == "hyper"]
 
 
 def test_adam_from_iter_to_powers(state: Any) -> None:
@@ -237,13 +236,13 @@ def test_rmsprop(state: Any, source: str, slots: Any, hyper: Any, expected: Any)
     assert kinds(conversion) == (["approximate"] if warned else [])
     assert not conversion.slot_steps
     assert conversion.state.step == 9
-    assert set(conversion.state.scalars) == ({"iter", *hyper} if to == "keras-legacy" else set())
+    assert set(conversion.state.scalars) == ({"iter", "decay", *hyper} if to == "keras-legacy" else set())
 
 
 def test_unknown_hyperparameters_are_one_note(state: Any) -> None:
     conversion = to_dialect(state("rmsprop", "tf1", ["rms", "momentum"]), "keras-legacy", hyper={"momentum": 0.9})
     first, second = [i for i in conversion.issues if i.kind == "hyper"]
-    assert first.hint == "--hyper learning_rate=VALUE --hyper decay=VALUE --hyper rho=VALUE"
+    assert first.hint == "--hyper learning_rate=VALUE --hyper rho=VALUE"
     assert second.hint == "--hyper iter=STEPS"
     assert {first.severity, second.severity} == {"note"}
 
