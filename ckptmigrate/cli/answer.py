@@ -157,7 +157,7 @@ def issue_lines(issues: Sequence[Issue]) -> list[str]:
     for severity in ("error", "loss", "warning", "note"):
         groups: dict[tuple[str, str], list[Issue]] = {}
         for issue in issues:
-            if issue.severity == severity:
+            if issue.severity == severity and not _is_idle_rule(issue):
                 groups.setdefault((_sentence(issue), issue.where), []).append(issue)
         told = list(groups.values())
         hints: set[str] = set()
@@ -165,7 +165,14 @@ def issue_lines(issues: Sequence[Issue]) -> list[str]:
             lines += _group_lines(group, hints)
         if rest := sum(len(group) for group in told[SHOWN:]):
             lines.append(f"{severity}: ... and {rest} more; --json lists all")
+    if idle := sum(map(_is_idle_rule, issues)):
+        lines.append(f"note: {idle} included or optional rules fit nothing here; --json lists them")
     return lines
+
+
+def _is_idle_rule(issue: Issue) -> bool:
+    """Whether it says that an included or optional rule wasn't needed: many say so, and nobody need act."""
+    return (issue.kind, issue.severity) == ("unused", "note")
 
 
 def _group_lines(group: Sequence[Issue], hints: set[str]) -> list[str]:
