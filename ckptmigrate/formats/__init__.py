@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ckptmigrate.errors import SourceError, UsageError
 from ckptmigrate.formats import frozen_graph, keras_h5, keras_v3, npz, safetensors, savedmodel, tf1, tf1_v1, tf2
@@ -25,8 +26,7 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a path turned out to be: its format, what to open, and how that was chosen."""
 
     format: Format

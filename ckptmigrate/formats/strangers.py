@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ckptmigrate.errors import SourceError
-from ckptmigrate.wire.graph_def import kind_of
 from ckptmigrate.wire.names import index_file
 
 
-@dataclass(frozen=True, slots=True)
-class Stranger:
+class Stranger(NamedTuple):
     """One kind of file that is known and not read.
 
     Attributes:
@@ -45,6 +43,12 @@ def _member(*names: bytes) -> Callable[[Path, bytes], bool]:
     return lambda path, head: (
         head.startswith(b"PK\x03\x04") and head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(names)
     )
+
+
+def _is_graph(path: Path, kind: str) -> bool:
+    from ckptmigrate.wire.graph_def import kind_of
+
+    return kind_of(path) == kind
 
 
 _SAFETENSORS = "load it where it was made and save it with safetensors.torch.save_file(model.state_dict(), path)"
@@ -102,13 +106,13 @@ STRANGERS = (
     ),
     Stranger(
         "saved-model-proto",
-        lambda path, head: head[:2] == b"\x08\x01" and kind_of(path) == "saved_model",
+        lambda path, head: head[:2] == b"\x08\x01" and _is_graph(path, "saved_model"),
         "the graph of a SavedModel: its values are in the folder variables/ that belongs beside it",
         "call it saved_model.pb, put variables/ beside it, and give the folder",
     ),
     Stranger(
         "meta-graph",
-        lambda path, head: head[:1] == b"\x0a" and kind_of(path) == "meta_graph",
+        lambda path, head: head[:1] == b"\x0a" and _is_graph(path, "meta_graph"),
         "a meta graph (.meta): the graph of a model, not its values",
         "give the checkpoint that was saved with it",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ckptmigrate.issues import Issue, Severity
 from ckptmigrate.mapping.assignment import Assignment
@@ -42,8 +42,7 @@ class RuleCheck:
         return f"{self.verdict}: {self.reason}" if self.reason else self.verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """The outcome of checking a mapping.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_LENGTH = 120  # characters; keeps nesting, and so recursion, shallow
 MAX_TRIALS = 10_000  # combinations of table entries that may have to be tried per number; loading refuses more
@@ -15,8 +15,7 @@ _TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][A-Za-z0-9_]*)|([-+*()]))", re.ASCII
 Tree = int | str | tuple[str, "Tree", "Tree"]
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(NamedTuple):
     """Integers, names, `+ - *` and parentheses.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.pattern import Binding, Pattern, Positions
@@ -13,8 +13,7 @@ from ckptmigrate.mapping.rules import Rule
 Member = tuple[Rule, int, Pattern]  # a rule, the position of one of its patterns, and that pattern
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """One way in which a variable fits a rule.
 
     Attributes:
@@ -29,8 +28,7 @@ class Match:
     binding: Binding
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What became of one variable.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ckptmigrate.errors import MappingError
 from ckptmigrate.mapping.expression import Expression
@@ -21,8 +21,7 @@ MAX_DIGITS = 18  # longer ones are no counters, and Python refuses to read very 
 MAX_STEPS = 20_000  # of a walk; only holes used twice can come near it
 
 
-@dataclass(frozen=True, slots=True)
-class Leading:
+class Leading(NamedTuple):
     """`.../`: any leading segments, also none."""
 
 
@@ -49,8 +48,7 @@ class Hole:
         return self.low <= number and (self.high is None or number <= self.high)
 
 
-@dataclass(frozen=True, slots=True)
-class Formula:
+class Formula(NamedTuple):
     """`{EXPR}`, `{EXPR:nth}`, `{EXPR:rank}`: a number made from holes."""
 
     expression: Expression

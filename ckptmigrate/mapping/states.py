@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.averages import AVERAGE, EMA
@@ -29,8 +30,7 @@ class MovedState:
     dropped: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
+class _Way(NamedTuple):
     """How one state goes: its name in the target, what changes of it, and where findings are put."""
 
     planning: Planning

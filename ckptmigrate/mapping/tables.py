@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SOURCE, TARGET = 0, 1  # which side of a mapping a pattern speaks of; index of Table's columns
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A table of a mapping file.
 
     Attributes:

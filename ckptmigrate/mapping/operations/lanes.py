@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +13,7 @@ from ckptmigrate.mapping.operations.table import spec_of
 from ckptmigrate.steps import Arrays, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(NamedTuple):
     """One operation bound to its inputs, with its own way back where there is one."""
 
     operation: Operation

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -54,8 +54,7 @@ class Wish:
     shapes: tuple[Shape, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """An operation bound to shapes.
 
     Attributes:
@@ -81,8 +80,7 @@ def opposite(name: str) -> Callable[[Operation, object, Forms], Operation]:
     return lambda operation, _inputs, _outputs: Operation(name, operation.params, operation.where)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """A parameter: how it is read (raising ValueError with what it accepts), and what it is when left out."""
 
     read: Callable[[object], Any]

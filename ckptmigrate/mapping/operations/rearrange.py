@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckptmigrate.mapping.operations.layout import NEEDS_TEMPLATE
 from ckptmigrate.mapping.operations.operation import Field, Form, Forms, Kernel, Operation, Spec, Wish, single, stop
@@ -25,8 +24,7 @@ _TERM = re.compile(rf"\(([^()]*)\)|({_NAME})", re.ASCII)
 _ACCEPTED = 'text like "i (g u) -> g (u i)", each axis once on either side'
 
 
-@dataclass(frozen=True, slots=True)
-class Notation:
+class Notation(NamedTuple):
     """Both sides of `i (g u) -> g (u i)`."""
 
     left: Side
