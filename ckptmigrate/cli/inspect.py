@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ckptmigrate.cli.answer import BLANKS, Answer, give, issue_lines
+from ckptmigrate.cli.graphs import graph_facts
 from ckptmigrate.cli.options import From, Json, Source
 from ckptmigrate.cli.text import columns, count, size, visible
 
@@ -83,7 +84,7 @@ def _facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
     )
     weights = sum(v.tensor.size for v in checkpoint.variables.values() if v.role == "weight")
     facts.append(("weights", f"{count(weights, 'parameter')}; all variables {size(total)}"))
-    return facts
+    return [*facts, *graph_facts(checkpoint.metadata)]
 
 
 def _size(file: Path) -> str:
