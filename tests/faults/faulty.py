@@ -53,10 +53,11 @@ class Faults:
             number, self.count, self.last = self.count, self.count + 1, [*self.last[1:], name]
             if number == self.when and not self.after:
                 self._happen()
-            result = real(*arguments, **keywords)
-            if number == self.when and self.after:
-                self._happen()
-            return result
+            try:
+                return real(*arguments, **keywords)
+            finally:
+                if number == self.when and self.after:
+                    self._happen()
 
         setattr(os, name, call)
 

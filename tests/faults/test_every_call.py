@@ -11,6 +11,7 @@ CASES = {
     "bundle": (["convert", "tf1/adam/model.ckpt-3", "OUT/ckpt", "--to", "tf2"], "ckpt.index"),
     "folder": (["convert", "tf2/keras_adam/ckpt-1", "OUT/", "--to", "tf2"], "ckpt-0.index"),
     "shards": (["convert", "tf1/sharded/model.ckpt", "OUT/m", "--to", "tf1", "--max-shard-size", "50"], "m.index"),
+    "saved": (["convert", "tf2/module/ckpt-1", "OUT/m", "--to", "savedmodel"], "m/saved_model.pb"),
     "npz": (["convert", "tf1/adam/model.ckpt-3", "OUT/m.npz", "--to", "npz"], "m.npz"),
     "safetensors": (["convert", "tf1/adam/model.ckpt-3", "OUT/m.safetensors", "--to", "safetensors"], "m.safetensors"),
     "index": (
@@ -69,7 +70,7 @@ def test_a_system_that_writes_little_at_a_time(case, at_every_call):
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@each("folder", "npz")
+@each("folder", "saved")
 def test_a_signal(case, after, at_every_call):
     words, _ = case
     *ended, last = at_every_call(words, "SIGINT SIGTERM", after=after)
@@ -80,7 +81,7 @@ def test_a_signal(case, after, at_every_call):
         assert run.files in ({}, last.files)
 
 
-@each("folder", "npz")
+@each("folder", "saved")
 def test_a_kill(case, at_every_call):
     words, commit = case
     *killed, last = at_every_call(words, "SIGKILL", then=words)
