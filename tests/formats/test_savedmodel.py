@@ -83,6 +83,39 @@ def test_layers_of_lists_and_nested_models():
     assert len(paths) == 20
 
 
+def test_layout_lists_layers_and_their_weights_in_order():
+    with open_checkpoint(FIXTURES / "tf_keras_adam" / "model") as checkpoint:
+        structure = checkpoint.structure
+    assert [(layer.name, layer.class_name, [path for path, _ in layer.attributes]) for layer in structure.layout] == [
+        ("d1", "Dense", ["kernel", "bias"]),
+        ("bn", "BatchNormalization", ["gamma", "beta", "moving_mean", "moving_variance"]),
+        ("d2", "Dense", ["kernel"]),
+    ]
+    assert dict(structure.layout[0].attributes)["kernel"] == "layer_with_weights-0/kernel"
+    assert json.loads(structure.blobs["model_config"])["class_name"] == "Sequential"
+    assert json.loads(structure.blobs["training_config"])["loss"] == "mse"
+
+
+def test_layout_without_lists():
+    """Saved without traces, a subclassed model has its layers as attributes only; its configuration says nothing."""
+    with open_checkpoint(FIXTURES / "tf_keras_layers" / "model") as checkpoint:
+        structure = checkpoint.structure
+    assert [(layer.name, layer.class_name, len(layer.attributes)) for layer in structure.layout] == [
+        ("encoder", "Dense", 2),
+        ("first", "Dense", 2),
+        ("attention", "MultiHeadAttention", 8),
+        ("both", "Bidirectional", 6),
+        ("head", "Sequential", 2),
+    ]
+    assert "model_config" not in structure.blobs
+
+
+def test_other_models_have_no_layout():
+    for name in ("tf1_adam", "tf2_module", "keras3_export", "keras3_saved"):
+        with open_checkpoint(FIXTURES / name / "model") as checkpoint:
+            assert (checkpoint.structure.layout, dict(checkpoint.structure.blobs)) == (None, {})
+
+
 def test_older_files_keep_the_names_in_the_graph(copy_of):
     """Before keras_metadata.pb the same JSON stood in each object; without either, the variable's own name tells."""
     folder = copy_of("tf_keras_adam")

@@ -16,7 +16,7 @@ from ckptmigrate.wire.saved_model import SavedObject
 
 _MODELS = frozenset({"_tf_keras_model", "_tf_keras_network", "_tf_keras_sequential"})
 _KERAS = "_tf_keras_"
-_WRAPPERS = frozenset({"trackable_list_wrapper", "trackable_dict_wrapper", "trackable_tuple_wrapper"})
+WRAPPERS = frozenset({"trackable_list_wrapper", "trackable_dict_wrapper", "trackable_tuple_wrapper"})
 
 # Edges from a Keras 3 model to what it is made of
 _KERAS3_EDGES = frozenset({"_all_variables", "_layers", "_operations", "_functional"})
@@ -53,7 +53,7 @@ def layer_paths(graph: ObjectGraph, objects: Mapping[int, SavedObject], closed: 
             else:
                 paths[edge.node] = _below(paths[number], escape(edge.name.lstrip("_") or edge.name))
             child = objects.get(edge.node)
-            if number in models and child is not None and child.identifier in _WRAPPERS:
+            if number in models and child is not None and child.identifier in WRAPPERS:
                 models[edge.node] = models[number]
             queue.append(edge.node)
     return paths

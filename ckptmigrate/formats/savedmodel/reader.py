@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,11 @@ from ckptmigrate.formats.object_based import ObjectBased, read_objects
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.formats.savedmodel.copies import fold_copies
 from ckptmigrate.formats.savedmodel.layers import keras3_paths, layer_paths
+from ckptmigrate.formats.savedmodel.layout import configurations, layout_of
 from ckptmigrate.formats.savedmodel.naming import ASSETS, HUB_MODULE, KERAS_METADATA, PROTO, PROTO_TEXT, prefix_of
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY
-from ckptmigrate.table import Checkpoint, Variable
+from ckptmigrate.table import Checkpoint, Structure, Variable
 from ckptmigrate.wire.bundle import Bundle, read_bundle
 from ckptmigrate.wire.names import index_file
 from ckptmigrate.wire.saved_model import SavedModel, SavedObject, SavedVariable, read_keras_metadata, read_saved_model
@@ -71,12 +72,15 @@ def _with_objects(opened: Checkpoint, bundle: Bundle, model: SavedModel) -> Chec
     """A SavedModel of TF2: names are object paths."""
     found = read_objects(bundle)
     objects = _objects(opened.path, model)
-    variables, twins = fold_copies(_told(found, objects))
+    graph, paths = found.view.graph, layer_paths(found.view.graph, objects, found.view.paths.optimizers)
+    variables, twins = fold_copies(_told(found, objects, paths))
+    layout = layout_of(graph, objects, paths, found.view.names) if paths else None
+    blobs = ChainMap(configurations(objects.get(0)), dict(found.structure.blobs))
     return replace(
         opened,
         variables=variables,
         optimizers=found.optimizers,
-        structure=found.structure,
+        structure=Structure(graph, layout, blobs),
         issues=(*issues_of(bundle), *found.issues, *twins),
     )
 
@@ -90,12 +94,12 @@ def _objects(folder: Path, model: SavedModel) -> dict[int, SavedObject]:
     return objects
 
 
-def _told(found: ObjectBased, objects: Mapping[int, SavedObject]) -> dict[str, Variable]:
+def _told(found: ObjectBased, objects: Mapping[int, SavedObject], paths: Mapping[int, str]) -> dict[str, Variable]:
     """The variables with what the SavedModel says of each: own name, trainable, path by layers."""
     view = found.view
     nodes = {values.stored.key: n for n in view.values if (values := view.value(n)) is not None}
     own = {n: o.variable.name for n, o in objects.items() if o.variable is not None}
-    spelled = layer_paths(view.graph, objects, view.paths.optimizers) or keras3_paths(
+    spelled = paths or keras3_paths(
         view.graph, {n: own[n] for v in found.variables.values() if (n := nodes.get(v.key, -1)) in own}
     )
     variables = {}
