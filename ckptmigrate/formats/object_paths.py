@@ -26,7 +26,8 @@ _STEPS = frozenset({"iter", "iterations"})
 _SETTINGS = frozenset({"learning_rate", "decay", "momentum", "rho", "beta_1", "beta_2", "learning_rate_power"})
 _ALONE = frozenset({"_iterations", "beta1_power"})
 
-_NUMBERED_LAYER = re.compile(r"layer_with_weights-(?:0|[1-9][0-9]*)", re.ASCII)
+_NUMBERED_LAYER = re.compile(r"layer_with_weights-(?:0|[1-9]\d*)|(?:_functional/)?_operations/(?:0|[1-9]\d*)", re.ASCII)
+_NUMBERED = re.compile(r"(?:_functional/)?_operations/\d+(?=/|$)|[^/]+", re.ASCII)  # parts of a path
 
 MAX_PATH_CHARACTERS = 1 << 27  # of all paths together; a chain of n objects has paths of n * n / 2 names
 
@@ -127,22 +128,29 @@ def locals_of(name: str) -> tuple[str, ...]:
 
 
 def layer_path(name: str, full_name: str) -> str:
-    """An object path with each `layer_with_weights-N` read as the layer's own name, where the full name tells it.
+    """An object path with each numbered layer read as the layer's own name, where the full name tells it.
 
-    The layer's name is what stands in the variable's full name before as many parts as the path has after the layer.
+    A layer is numbered as `layer_with_weights-N`, by Keras 3 as `_operations/N`, in its Sequential models as
+    `_functional/_operations/N`. Its name is what stands in the variable's full name before as many parts as the path
+    has after the layer; the full names of Keras 3's Sequential models begin with the model's.
 
     >>> layer_path("model/layer_with_weights-3/cell/kernel", "lstm/lstm_cell/kernel")
     'model/lstm/cell/kernel'
+    >>> layer_path("_functional/_operations/1/_kernel", "sequential/d/kernel")
+    'd/_kernel'
     """
-    if "layer_with_weights-" not in name:
+    if "layer_with_weights-" not in name and "_operations/" not in name:
         return name
-    path, full = name.split("/"), full_name.split("/")
+    path, full = _NUMBERED.findall(name), full_name.split("/")
+    last = max((at for at, part in enumerate(path) if _NUMBERED_LAYER.fullmatch(part)), default=-1)
     read: list[str] = []
     known = 0  # parts of the full name that outer layers account for
     for at, part in enumerate(path):
         own = len(full) - (len(path) - at - 1)
+        if at == last and known == 0 and own <= 0 and len(full) > 1:
+            own = 1  # wrappers leave out what they wrap: `td/kernel` stands at `layer/kernel` below the layer
         if _NUMBERED_LAYER.fullmatch(part) and own > known:
-            read += full[known:own]
+            read += full[own - 1 : own] if part.startswith("_functional/") else full[known:own]
             known = own
         else:
             read.append(part)

@@ -54,14 +54,13 @@ def assign_identity(
     """An assignment without a mapping: every variable keeps its name.
 
     Without a template the target's name is the source's, or the one it has in the system `names`. With a template it is
-    the one template variable that goes by any of the source variable's names.
+    the one template variable that goes by any of the source variable's names (see `pairing`).
 
     Raises:
         UsageError: No variable has a name in the system `names`.
     """
     run = Run(*_sides(source, template, names, Side(), Side()), False)
-    for variable in run.drop(drop):
-        run.keep(variable, names)
+    run.keep_all(run.drop(drop), names)
     run.reinit(reinit)
     run.finish()
     return run.assignment()

@@ -32,6 +32,7 @@ class Names:
 
     def __init__(self, checkpoint: Checkpoint, system: str = "", separator: str = "/") -> None:
         self.checkpoint = checkpoint
+        self.system = system
         self.separator = separator
         self.of: dict[str, tuple[tuple[str, str], ...]] = {
             variable.name: tuple(_names(variable, system)) for variable in checkpoint.variables.values()

@@ -13,10 +13,12 @@ from ckptmigrate.mapping.braces import Scope, compile_pattern
 from ckptmigrate.mapping.match import Match, Taken, groups
 from ckptmigrate.mapping.names import Found, Names
 from ckptmigrate.mapping.operations import resolve, reversibility
+from ckptmigrate.mapping.pairing import Pairs, alike, pair
 from ckptmigrate.mapping.pattern import LEADING, Binding, Pattern
 from ckptmigrate.mapping.rules import FillValue, Mapping, Rule
 from ckptmigrate.table import LOSSY_ROLES, Checkpoint, Variable
 
+_SHOWN = 5  # variables that one could be mistaken for
 FOLLOWING_ROLES = frozenset({"counter", "metric", "rng", "iterator"})
 
 
@@ -69,6 +71,17 @@ class Run:
                 self.findings.append(Issue("unused", "warning", text, "no variable fits it", where="--drop"))
         return [variable for variable in variables.values() if variable.name not in gone]
 
+    def keep_all(self, variables: Sequence[Variable], system: str = "") -> None:
+        """Moves variables under their own names, or to those of the template that go by them."""
+        pairs = pair(self.source, self.template, variables) if self.template else Pairs()
+        self.findings += pairs.issues
+        for variable in variables:
+            if variable.name in pairs.found:
+                self.moves.append(Move((variable.name,), (pairs.found[variable.name],)))
+        for variable in variables:
+            if variable.name not in pairs.found:
+                self.keep(variable, system)
+
     def keep(self, variable: Variable, system: str = "") -> None:
         """Moves a variable under its own name, or its name in a system of names."""
         if self.template is None:
@@ -86,7 +99,17 @@ class Run:
         else:
             self.unmatched.append(variable.name)
             hint = f"a mapping says what it is called there; --drop '{variable.name}' leaves it out"
-            self.complain("unmatched", variable.name, "no variable of the template goes by its name", hint=hint)
+            self.complain("unmatched", variable.name, self._nameless(variable, self.template), hint=hint)
+
+    def _nameless(self, variable: Variable, template: Names) -> str:
+        """Why a variable stays behind; who it could be mistaken for."""
+        taken = {target for move in self.moves for target in move.targets}
+        others = alike(variable, (v for v in template.checkpoint.variables.values() if v.name not in taken))
+        message = "no variable of the template goes by its name"
+        if not others:
+            return message
+        shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        return f"{message}; {shown} {'has' if len(others) == 1 else 'have'} its shape there, but that doesn't tell"
 
     def _namesakes(self, variable: Variable, template: Names) -> list[Found]:
         """The template's variables that go by a variable's name; where there is none, by another of its names."""
