@@ -86,6 +86,8 @@ def choose(source: Checkpoint, asked: MappingOptions, enter: Enter, template: Ch
         assignment = assign_identity(source, template, names=asked.names, drop=asked.drop, reinit=asked.reinit)
         return Chosen("", assignment, template, issues=tuple(issues))
     mapping = Mapping.load(name)
+    if mapping.note:
+        issues.append(Issue("mapping", "note", mapping.name, mapping.note.strip()))
     shipped = mapping.target.template
     if given is None and template is None and shipped is not None and not asked.reverse:
         template = load_template(shipped)

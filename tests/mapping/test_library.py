@@ -12,7 +12,8 @@ from ckptmigrate.mapping.check import check, static_matcher
 from ckptmigrate.mapping.rules import Mapping
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-WARNED = {"keras/keras1", "keras/resnet_v1_50"}  # their notes say what doesn't lead back by names alone
+# What doesn't lead back by names alone: two rules write one target, or biases that slim doesn't have.
+WARNED = {"keras/keras1", "keras/resnet_v1", *(f"keras/resnet_v1_{depth}" for depth in (50, 101, 152))}
 
 MODELS = {
     "ssd_mobilenet_v2": "od/ssd_mobilenet_v2",
