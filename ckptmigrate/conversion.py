@@ -13,6 +13,7 @@ from ckptmigrate import formats, verification
 from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
 from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.errors import UsageError
+from ckptmigrate.flavors import named_for
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.mapping.options import KEY_KEEPERS, PlanOptions
@@ -44,8 +45,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class StateOptions:
-    """What is asked of optimizer state and element types; as in `convert`."""
+    """What is asked of names, optimizer state and element types; as in `convert`."""
 
+    flavor: str
     optimizer: str
     dialect: str
     hyper: Mapping[str, float]
@@ -121,7 +123,7 @@ def convert(
     place = destination_of(str(destination), target.default_name, writes_folder=target.is_folder)
     with ExitStack() as stack:
         opened = stack.enter_context(formats.open_checkpoint(source, from_))
-        wanted = StateOptions(optimizer, dialect, hyper or {}, dtype)
+        wanted = StateOptions(flavor, optimizer, dialect, hyper or {}, dtype)
         chosen, plan_ = _planned(opened, target, asked, wanted, stack.enter_context)
         flags = {k: v for k, v in {**given, **_plain(asked), "dtype": dtype, "hyper": dict(hyper or {})}.items() if v}
         write = WriteOptions(
@@ -146,6 +148,7 @@ def plan(
     source: Checkpoint,
     *,
     to: str,
+    flavor: str = "",
     optimizer: str = "keep",
     dialect: str = "",
     hyper: Mapping[str, float] | None = None,
@@ -156,16 +159,16 @@ def plan(
 
     Args:
         source: An open checkpoint, which stays the caller's to close.
-        to, optimizer, dialect, hyper, dtype, mapping: As in `convert`. A template is closed here: one that keeps files
-            open (safetensors, HDF5) can't fill in values.
+        to, flavor, optimizer, dialect, hyper, dtype, mapping: As in `convert`. A template is closed here: one that
+            keeps files open (safetensors, HDF5) can't fill in values.
 
     Raises:
         CkptMigrateError: The mapping or the template can't be read.
     """
     asked = MappingOptions(**mapping)
-    _check_choices({"optimizer": optimizer, "dialect": dialect, "averages": asked.averages})
+    _check_choices({"optimizer": optimizer, "dialect": dialect, "averages": asked.averages, "flavor": flavor})
     target, _ = _writer(to)
-    wanted = StateOptions(optimizer, dialect, hyper or {}, dtype)
+    wanted = StateOptions(flavor, optimizer, dialect, hyper or {}, dtype)
     with ExitStack() as stack:
         return _planned(source, target, asked, wanted, stack.enter_context)[1]
 
@@ -174,7 +177,7 @@ def _planned(
     source: Checkpoint, target: Format, asked: MappingOptions, wanted: StateOptions, enter: Enter
 ) -> tuple[Chosen, Plan]:
     """The mapping that was asked for, and the plan it gives."""
-    chosen = choose(source, asked, enter)
+    chosen = named_for(source, choose(source, asked, enter), target.name, wanted.flavor)
     writer = target.writer
     assert writer is not None
     _check_held(wanted, target, writer)

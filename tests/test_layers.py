@@ -21,7 +21,7 @@ LAYERS = {
     "mapping": 2.5,
     "formats": 3,
     "listing": 4,
-    "chosen": 5, "compare": 5, "framework": 5, "provenance": 5, "staging": 5, "verification": 5,
+    "chosen": 5, "compare": 5, "flavors": 5.5, "framework": 5, "provenance": 5, "staging": 5, "verification": 5,
     "conversion": 6, "": 6,
     "cli": 7, "__main__": 7,
 }  # fmt: skip

@@ -86,7 +86,7 @@ def _layer(told: Any, depth: int) -> Configured:
 def _class(told: Mapping[str, Any]) -> str:
     """Keras 3 tells the module of a class, tf_keras writes a registered one as `package>Class`."""
     name, module = told["class_name"], told.get("module")
-    own = isinstance(module, str) and not module.startswith(("keras.", "keras_src", "tf_keras", "tensorflow"))
+    own = isinstance(module, str) and module.partition(".")[0] not in ("keras", "keras_src", "tf_keras", "tensorflow")
     return "" if own or ">" in name else name
 
 

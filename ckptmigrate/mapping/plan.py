@@ -250,8 +250,8 @@ def _variables(planning: Planning, moves: Sequence[Moved], fills: Sequence[Plann
 def _target_variable(planning: Planning, planned: Planned, move: Move, first: Variable) -> Variable:
     source, template, options = planning.source, planning.template, planning.options
     given = template.variables.get(planned.name) if template else None
+    renamed = {system: (name,) for system, name in move.renamed.get(planned.name, {}).items()}
     if given is not None:
-        renamed = {system: (name,) for system, name in move.renamed.get(planned.name, {}).items()}
         same = template is not None and template.format == options.target_format
         key = given.key if same else ""
         aliases = {**given.aliases, **renamed}
@@ -264,6 +264,6 @@ def _target_variable(planning: Planning, planned: Planned, move: Move, first: Va
         first.key if keeps_key else "",
         first.role,
         first.trainable,
-        first.aliases if unchanged else {},
+        first.aliases if unchanged else renamed,
         first.copies if keeps_key else (),
     )

@@ -1,0 +1,102 @@
+"""What variables are called in targets without a template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckptmigrate import convert
+from ckptmigrate.formats import open_checkpoint
+from ckptmigrate.formats.keras_config import Configured
+from ckptmigrate.formats.keras_objects import flat_model, object_paths
+from ckptmigrate.table import Layer
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+
+
+def layer(name, kind, *paths):
+    return Layer(name, kind, tuple((path, f"{name}/{path}") for path in paths))
+
+
+INNER = Configured("sub", "Functional", layers=(Configured("i", "InputLayer"), Configured("a", "Dense")))
+WRAPPED = Configured("td", "TimeDistributed", inner={"layer": Configured("x", "Conv2D")})
+LAYERS = (
+    *(Configured("i", "InputLayer"), Configured("dw", "DepthwiseConv2D"), Configured("f", "Flatten"), INNER, WRAPPED),
+    *(Configured("l", "LSTM"), Configured("mha", "MultiHeadAttention")),
+)
+LAYOUT = (
+    layer("i", "InputLayer"),
+    layer("dw", "DepthwiseConv2D", "depthwise_kernel"),
+    layer("f", "Flatten"),
+    layer("sub", "Functional", "a/kernel"),
+    layer("td", "TimeDistributed", "layer/kernel"),
+    layer("l", "LSTM", "cell/kernel"),
+    layer("mha", "MultiHeadAttention", "query_dense/kernel"),
+)
+# As tf_keras 2.21 and Keras 3.15 saved such a model through tf.train.Checkpoint
+PATHS = {
+    "tf_keras": [
+        "layer_with_weights-0/depthwise_kernel",
+        "layer_with_weights-1/layer_with_weights-0/kernel",
+        "layer_with_weights-2/layer/kernel",
+        "layer_with_weights-3/cell/kernel",
+        "layer_with_weights-4/_query_dense/kernel",
+    ],
+    "keras3": [
+        "_operations/1/kernel",
+        "_operations/3/_operations/1/_kernel",
+        "_operations/4/layer/_kernel",
+        "_operations/5/cell/kernel",
+        "_operations/6/_query_dense/_kernel",
+    ],
+}
+
+
+@pytest.mark.parametrize("flavor", PATHS)
+def test_objects_of_a_functional_model(flavor):
+    assert list(object_paths(Configured("m", "Functional", layers=LAYERS), LAYOUT, flavor).values()) == PATHS[flavor]
+
+
+def test_a_sequential_counts_its_input():
+    model = Configured("m", "Sequential", layers=LAYERS[:2])
+    assert object_paths(model, LAYOUT[:2], "keras3") == {"dw/depthwise_kernel": "_functional/_operations/1/kernel"}
+
+
+def test_models_in_models_need_a_configuration():
+    assert flat_model(LAYOUT) is None
+    flat = flat_model([one for one in LAYOUT if one.name != "sub"])
+    assert flat is not None
+    assert [one.name for one in flat.layers] == ["i", "dw", "f", "td", "l", "mha"]
+
+
+def whole_h5():
+    folders = sorted(p for p in (FIXTURES / "keras-h5").iterdir() if p.name.startswith("tfk_"))
+    files = [file for folder in folders for file in folder.glob("*.h5")]
+    return [file for file in files if "model_config" in open_checkpoint(file).structure.blobs]
+
+
+@pytest.mark.parametrize("source", whole_h5()[:3], ids=lambda path: path.parent.name)
+def test_a_model_becomes_objects_and_comes_back(source, tmp_path):
+    report = convert(source, tmp_path / "out", to="tf2", flavor="tf_keras", optimizer="drop")
+    assert report.verdict == "verified"
+    with open_checkpoint(tmp_path / "out") as written, open_checkpoint(source) as checkpoint:
+        weights = [v for v in written.variables.values() if v.role != "counter"]
+        assert all(v.name.startswith("layer_with_weights-") for v in weights)
+        told = {next(iter(v.aliases.get("layer_path", ("",)))) for v in checkpoint.variables.values()}
+        assert {next(iter(v.aliases["full_name"])) for v in weights} == told
+
+
+def test_the_default_is_the_sources(tmp_path):
+    assert convert(whole_h5()[0], tmp_path / "out", to="tf2", optimizer="drop").verdict == "verified"
+    with open_checkpoint(tmp_path / "out") as written:
+        assert any(name.startswith("layer_with_weights-0/") for name in written.variables)
+
+
+def test_what_nothing_tells_is_an_error(tmp_path):
+    source = FIXTURES / "tf2" / "weights_only" / "weights"
+    report = convert(source, tmp_path / "out", to="tf2", flavor="keras3")
+    assert report.verdict == "refused"
+    (issue,) = [issue for issue in report.issues if issue.severity == "error"]
+    assert "doesn't tell the order of the model's layers" in issue.message
+    assert "--template" in issue.hint
