@@ -131,6 +131,7 @@ def convert(
             flavor=flavor,
             max_shard_bytes=max_shard_bytes,
             provenance=_provenance(opened, chosen, flags, target),
+            name=place.name,
             state_file=place.is_folder,
             on_bytes=_counted(progress, plan_),
         )

@@ -22,6 +22,7 @@ class WriteOptions:
         flavor: `tf_keras | keras3 | paths`, or "" for the default (design section 4).
         max_shard_bytes: Largest output file, for the formats that can split; None for one file.
         provenance: JSON-able record of where the output came from; the same input gives the same record.
+        name: The output's base name, where its suffix decides between forms of a format.
         state_file: True when a bundle's folder gets a `checkpoint` state file.
         on_bytes: Told how many bytes were just written; for progress.
     """
@@ -30,6 +31,7 @@ class WriteOptions:
     flavor: str = ""
     max_shard_bytes: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
     state_file: bool = False
     on_bytes: Callable[[int], None] = lambda count: None
 

@@ -131,7 +131,8 @@ def _reserved(file: Any, name: str, source: Source) -> int | None:
     plist.set_obj_track_times(False)
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
-    made = h5py.h5d.create(file.id, name.encode("utf-8", "surrogateescape"), stored, h5py.h5s.create_simple(source.shape), plist, links)
+    space, called = h5py.h5s.create_simple(source.shape), name.encode("utf-8", "surrogateescape")
+    made = h5py.h5d.create(file.id, called, stored, space, plist, links)
     if source.named:
         h5py.Dataset(made).attrs["dtype"] = source.named
     offset = made.get_offset()

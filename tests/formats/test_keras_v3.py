@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
+from ckptmigrate import convert
+from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError, TargetError, UsageError
 from ckptmigrate.formats.keras_v3 import FORMAT
 from ckptmigrate.formats.keras_v3.naming import counted, next_name, of_class, snake_case
 from ckptmigrate.table import Checkpoint, SlotKey
@@ -425,3 +426,89 @@ def test_hostile_hdf5(change: Callable[[Any], None], edited: Callable[..., Path]
     with pytest.raises(CkptMigrateError) as error:
         FORMAT.read(path)
     assert str(path) in error.value.where
+
+
+def converted(source: Path, target: Path, **options: Any) -> Path:
+    report = convert(source, target, to="keras-v3", **options)
+    assert (report.exit_code, report.verdict) == (0, "verified"), report.issues
+    return target
+
+
+def attributes(path: Path) -> dict[str, dict[str, Any]]:
+    """Group -> its attributes, as h5py reads them; those that only we write left out."""
+    found: dict[str, dict[str, Any]] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, thing: found.update({name: dict(thing.attrs)}))
+    return {g: {k: v for k, v in a.items() if not k.startswith("ckptmigrate.")} for g, a in found.items()}
+
+
+def test_weights_are_written_as_keras_writes_them(tmp_path: Path) -> None:
+    """The same groups, numbers and names as in Keras 3.15's own file."""
+    ours, theirs = (
+        attributes(converted(fixture(WHOLE), tmp_path / "m.weights.h5")),
+        attributes(fixture("keras3_weights")),
+    )
+    assert ours == theirs
+
+
+def test_shards_are_written_as_keras_writes_them(tmp_path: Path) -> None:
+    target = converted(fixture(WHOLE), tmp_path / "m.weights.json", max_shard_bytes=150)
+    ours, theirs = (json.loads(p.read_text()) for p in (target, fixture("keras3_sharded")))
+    assert ours["metadata"] == theirs["metadata"]
+    as_lists = {k: [v] if isinstance(v, str) else v for k, v in theirs["weight_map"].items()}
+    assert {k: v for k, v in ours["weight_map"].items() if not k.startswith("/optimizer")} == {
+        k: v for k, v in as_lists.items() if not k.startswith("/optimizer")
+    }
+    assert {p.name for p in tmp_path.iterdir()} == {target.name, *(f for v in ours["weight_map"].values() for f in v)}
+
+
+@pytest.mark.parametrize("name", ["m.weights.h5", "m.keras", "m.weights.json"])
+def test_same_input_same_bytes(name: str, tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        converted(fixture(WHOLE), folder / name)
+    outputs = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders]
+    assert outputs[0] == outputs[1]
+    assert not any(str(tmp_path).encode() in data for data in outputs[0].values())
+
+
+def test_an_archive_carries_configuration_and_assets(parts: dict[str, bytes], tmp_path: Path) -> None:
+    source = write_zip(tmp_path / "source.keras", {**parts, "assets/layers/words/vocabulary.txt": b"a\nb"})
+    with zipfile.ZipFile(converted(source, tmp_path / "m.keras")) as archive:
+        assert {i.compress_type for i in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert archive.testzip() is None
+        held = {name: archive.read(name) for name in archive.namelist()}
+    assert held.pop("model.weights.h5") != parts["model.weights.h5"]
+    assert held == {k: v for k, v in parts.items() if k != "model.weights.h5"} | {
+        "assets/layers/words/vocabulary.txt": b"a\nb"
+    }
+
+
+def test_names_stay_without_a_configuration(tmp_path: Path) -> None:
+    """What only the configuration told is left in attributes that Keras passes over."""
+    target = converted(fixture("keras2_layers"), tmp_path / "m.weights.h5")
+    assert set(names(target).values()) == set(names(fixture("keras2_layers")).values())
+    with opened(converted(fixture("keras2_adam"), tmp_path / "a.weights.h5")) as checkpoint:
+        (state,) = checkpoint.optimizers
+        assert (state.kind, state.dialect, len(state.slots)) == ("adam", "keras2", 15)
+
+
+@pytest.mark.parametrize("name", ["model", "model.h5", "model.hdf5", "model.keras.zip"])
+def test_other_names_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is called") as error:
+        convert(fixture(WHOLE), tmp_path / name, to="keras-v3")
+    assert ".weights.h5" in error.value.hint
+
+
+def test_an_archive_needs_a_configuration(tmp_path: Path) -> None:
+    report = convert(fixture("keras3_weights"), tmp_path / "m.keras", to="keras-v3")
+    assert report.exit_code == 6
+    assert ["--template" in i.hint for i in report.issues if i.severity == "error"] == [True]
+    converted(fixture("keras3_weights"), tmp_path / "m.keras", template=fixture(WHOLE))
+
+
+def test_one_file_has_no_shards(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="can't be split") as error:
+        convert(fixture(WHOLE), tmp_path / "m.keras", to="keras-v3", max_shard_bytes=10)
+    assert ".weights.json" in error.value.hint
+    assert list(tmp_path.iterdir()) == []

@@ -8,5 +8,4 @@ FORMAT = Format(
     title="Keras v3 file: weights (.weights.h5, .weights.json), or a whole model (.keras)",
     suffixes=(ARCHIVE_SUFFIX, WEIGHTS_SUFFIX, SHARDED_SUFFIX),
     home=__name__,
-    is_writable=False,
 )

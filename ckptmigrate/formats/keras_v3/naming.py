@@ -30,7 +30,12 @@ OLD_LAYERS = "_layer_checkpoint_dependencies"  # the same container as TF 2.12 t
 OPTIMIZER = "optimizer"
 INNER = "inner_optimizer"
 METRICS = frozenset({"metrics", "compile_metrics"})
-PROVENANCE = "ckptmigrate.provenance"  # attribute of the root group
+# Attributes that only we write, which Keras passes over: where a file is from, by which Keras' conventions it is, what
+# the variables of a group are called (`variable:slot` in an optimizer's list), and the optimizer's kind.
+PROVENANCE = "ckptmigrate.provenance"
+VERSION = "keras_version"
+NAMES = "ckptmigrate.names"
+KIND = "ckptmigrate.kind"
 
 _COUNTED = re.compile(r"(?P<base>.+?)(?:_(?P<count>0|[1-9][0-9]*))?", re.ASCII | re.DOTALL)
 _SHARD = "{stem}_{number:05}" + WEIGHTS_SUFFIX

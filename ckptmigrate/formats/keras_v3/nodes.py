@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ckptmigrate.formats.keras_v3.naming import NAME, VARS, natural
-from ckptmigrate.wire.hdf5 import Attribute, text
+from ckptmigrate.formats.keras_v3.naming import KIND, NAME, NAMES, VARS, natural
+from ckptmigrate.wire.hdf5 import Attribute, text, texts
 
 
 @dataclass(slots=True)
@@ -16,12 +16,15 @@ class Node:
     Attributes:
         path: Its group.
         label: Its own name where the file tells it (Keras 3.6 and newer).
+        names: What its datasets are called, and `kind` which optimizer it is, where the file is one of ours.
         own: Key in `vars` -> path of the dataset, in the order of creation.
         children: By group name.
     """
 
     path: str = ""
     label: str = ""
+    names: tuple[str, ...] = ()
+    kind: str = ""
     own: dict[str, str] = field(default_factory=dict)
     children: dict[str, Node] = field(default_factory=dict)
 
@@ -46,7 +49,9 @@ def tree_of(groups: Mapping[str, Mapping[str, Attribute]], datasets: Mapping[str
     for path, attributes in groups.items():
         parent, _, last = path.rpartition("/")
         if last == VARS:
-            _at(root, parent).label = text(attributes, NAME) or ""
+            node = _at(root, parent)
+            node.label, node.kind = text(attributes, NAME) or "", text(attributes, KIND) or ""
+            node.names = texts(attributes, NAMES) or ()
     for path in sorted(datasets, key=lambda p: natural(p.rpartition("/")[2])):
         group, _, key = path.rpartition("/")
         parent, _, last = group.rpartition("/")

@@ -25,6 +25,7 @@ from ckptmigrate.formats.keras_v3.naming import (
     PROVENANCE,
     SHARDED_SUFFIX,
     VARS,
+    VERSION,
     WEIGHTS_MEMBER,
     WEIGHTS_SUFFIX,
     counted,
@@ -121,7 +122,10 @@ def _metadata(source: Source) -> dict[str, Any]:
         except (ValueError, AttributeError, RecursionError) as error:
             where = f"{source.path}, member {METADATA_MEMBER!r}"
             raise DamagedError(f"an object of texts expected: {error}", where=where) from error
-    if (record := text(source.groups[""], PROVENANCE)) is not None:
+    root = source.groups.get("", {})
+    if VERSION not in told and (version := text(root, VERSION)):
+        told[VERSION] = version
+    if (record := text(root, PROVENANCE)) is not None:
         with suppress(ValueError, RecursionError):
             told["provenance"] = json.loads(record)
     return told
@@ -192,7 +196,7 @@ def _is_keras2(
     root: Node, metadata: Mapping[str, Any], optimizers: Mapping[str, Node], tensors: Mapping[str, Tensor]
 ) -> bool:
     """Whether tf_keras wrote it: its version, else what only one of the two puts into a file."""
-    version = metadata.get("keras_version")
+    version = metadata.get(VERSION)
     if isinstance(version, str) and version:
         return version.startswith(("1.", "2."))
     if any(node.label for node in root.walk()):

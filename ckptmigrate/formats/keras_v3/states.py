@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ckptmigrate.formats.keras_states import Owner, StateList, bind
+from ckptmigrate.formats.keras_states import AVERAGE, Owner, StateList, bind
 from ckptmigrate.formats.keras_v3.naming import INNER, OPTIMIZER, counted
 from ckptmigrate.formats.keras_v3.nodes import Node
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.scalars import whole_value
-from ckptmigrate.table import OptimizerState, Stored, Tensor
+from ckptmigrate.table import OptimizerState, SlotKey, Stored, Tensor
 
 LOSS_SCALE = "loss_scale"
 RATE = "learning_rate"
@@ -65,6 +65,9 @@ def states_of(
     """The state of one optimizer, then of what it wraps, and averages; what can't be told stays unbound."""
     stored = tuple(Stored(path, tensors[path]) for path in node.own.values() if path in tensors)
     inner = node.children.get(INNER)
+    if node.kind and len(node.names) == len(stored) == len(node.own):
+        rest = states_of(f"{name}/{INNER}", inner, tensors, training) if inner is not None and inner.own else ((), ())
+        return (*_as_told(name, node, stored, training.dialect), *rest[0]), rest[1]
     if inner is not None and inner.own:
         states, issues = states_of(f"{name}/{INNER}", inner, tensors, training)
         return (_around(name, stored, training), *states), issues
@@ -79,8 +82,30 @@ def states_of(
     return (_with_rate(state), *averages), issues
 
 
+def _as_told(name: str, node: Node, stored: Sequence[Stored], dialect: str) -> Iterator[OptimizerState]:
+    """A list whose positions the file names."""
+    scalars: dict[str, Stored] = {}
+    slots: dict[str, dict[SlotKey, Stored]] = {AVERAGE: {}, "": {}}
+    unbound: list[Stored] = []
+    for label, one in zip(node.names, stored, strict=True):
+        variable, _, slot = label.rpartition(":")
+        held = slots[slot if slot == AVERAGE else ""]
+        if variable and SlotKey(variable, slot) not in held:
+            held[SlotKey(variable, slot)] = one
+        elif slot and slot not in scalars and not variable:
+            scalars[slot] = one
+        else:
+            unbound.append(one)
+    step = whole_value(scalars.get("iter"))
+    own, averages = slots[""], slots[AVERAGE]
+    state = OptimizerState(name, node.kind, dialect, step, {}, scalars, own, tuple(own), tuple(unbound))
+    yield _with_rate(state)
+    if averages:
+        yield OptimizerState(f"{name}/{AVERAGE}", "ema", dialect, slots=averages, parent=name)
+
+
 def _with_rate(state: OptimizerState) -> OptimizerState:
-    if RATE not in state.scalars:
+    if RATE not in state.scalars or state.scalars[RATE].tensor.shape != ():
         return state
     return replace(state, hyper={**state.hyper, RATE: float(state.scalars[RATE].tensor.read())})
 

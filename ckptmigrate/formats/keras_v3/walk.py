@@ -75,10 +75,11 @@ class Walk:
 
     def _own(self, node: Node, known: Known, name: str, layer: int, below: str) -> Iterator[Named]:
         weights = known.own if len(known.own) == len(node.own) else (None,) * len(node.own)
-        for (key, path), weight in zip(node.own.items(), weights, strict=True):
+        for number, ((key, path), weight) in enumerate(zip(node.own.items(), weights, strict=True)):
             self.is_plain = self.is_plain and weight is not None
             last = weight.path if weight is not None else f"{VARS}/{key}"
-            yield Named(path, _join(name, last), weight, layer, _join(below, last))
+            told = node.names[number] if len(node.names) == len(node.own) else ""
+            yield Named(path, told or _join(name, last), weight, layer, _join(below, last))
 
     def _held(self, node: Node, known: Known) -> Iterator[_Member]:
         """What an object holds: a model's layers, then attributes, the known ones in their order."""
