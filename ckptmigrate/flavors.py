@@ -26,6 +26,13 @@ _MODEL_CONFIG = "model_config"
 _MARKS = {"tf_keras": "layer_with_weights-", "keras3": "_operations/"}
 _NUMBER = re.compile(r"(?:layer_with_weights-|_operations/)(\d+)(?=/)", re.ASCII)
 _SHOWN = 20  # names in a message
+_UNTOLD = Issue(
+    "flavor",
+    "warning",
+    "",
+    "the source doesn't tell classes of layers: weights that a TimeDistributed wraps are taken for its own",
+    "give --template CKPT, a checkpoint of the target model, where there is one",
+)
 
 
 def named_for(source: Checkpoint, chosen: Chosen, target: str, flavor: str) -> Chosen:
@@ -65,7 +72,7 @@ def _with(chosen: Chosen, *issues: Issue) -> Chosen:
 
 
 def _by_objects(source: Checkpoint, chosen: Chosen, flavor: str) -> Chosen:
-    wanted = flavor or _flavor_of(source)
+    wanted = flavor or (_flavor_of(source) if _MODEL_CONFIG in source.structure.blobs else "")
     if not wanted or (source.origin == "tf2" and (not flavor or _has_objects_of(source, flavor))):
         return chosen
     try:
@@ -78,7 +85,8 @@ def _by_objects(source: Checkpoint, chosen: Chosen, flavor: str) -> Chosen:
     message = f"object paths are those of {wanted}, the model being the root"
     hint = "--flavor paths keeps the names of layers"
     names = {name: (path, layer_name(source.variables[name])) for name, path in paths.items()}
-    return _with(_renamed(chosen, names, "full_name"), Issue("flavor", "note", "", message, hint))
+    found = _with(_renamed(chosen, names, "full_name"), Issue("flavor", "note", "", message, hint))
+    return found if _MODEL_CONFIG in source.structure.blobs else _with(found, _UNTOLD)
 
 
 def _message(error: Exception) -> str:

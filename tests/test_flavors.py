@@ -93,6 +93,12 @@ def test_the_default_is_the_sources(tmp_path):
         assert any(name.startswith("layer_with_weights-0/") for name in written.variables)
 
 
+def test_classes_that_nothing_tells_are_a_warning(tmp_path):
+    """A weights-only file names what a TimeDistributed wraps as if it were the wrapper's own."""
+    report = convert(FIXTURES / "keras-h5" / "k23_weights" / "model.h5", tmp_path / "out", to="tf2", flavor="tf_keras")
+    assert "TimeDistributed" in next(i.message for i in report.issues if i.severity == "warning")
+
+
 def test_what_nothing_tells_is_an_error(tmp_path):
     source = FIXTURES / "tf2" / "weights_only" / "weights"
     report = convert(source, tmp_path / "out", to="tf2", flavor="keras3")
