@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ckptmigrate.errors import OutputError
-from ckptmigrate.wire.copying import copy_range
+from ckptmigrate.wire.copying import copy_range, write_behind
 
 # What Keras keeps an attribute below: object headers hold 64 KiB (keras/src/legacy/saving/legacy_h5_format.py).
 MAX_ATTRIBUTE_BYTES = 64512
@@ -148,14 +148,15 @@ def _copied(
         target = os.open(path, os.O_RDWR)
         stack.callback(os.close, target)
         sources: dict[Path, int] = {}
-        for at, name in copies:
-            raw = datasets[name].raw
-            assert raw is not None
-            file, offset = raw
-            if file not in sources:
-                sources[file] = os.open(file, os.O_RDONLY)
-                stack.callback(os.close, sources[file])
-            what, size = f"{file}, {name!r} at byte {offset}", datasets[name].nbytes
-            cloned += size * copy_range(sources[file], offset, size, target, at, what=what, on_bytes=on_bytes)
+        with write_behind(target):
+            for at, name in copies:
+                raw = datasets[name].raw
+                assert raw is not None
+                file, offset = raw
+                if file not in sources:
+                    sources[file] = os.open(file, os.O_RDONLY)
+                    stack.callback(os.close, sources[file])
+                what, size = f"{file}, {name!r} at byte {offset}", datasets[name].nbytes
+                cloned += size * copy_range(sources[file], offset, size, target, at, what=what, on_bytes=on_bytes)
         os.fsync(target)
     return cloned

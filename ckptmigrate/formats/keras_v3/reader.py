@@ -17,6 +17,7 @@ from ckptmigrate.formats.keras_v3.naming import (
     ARCHIVE_SUFFIX,
     CONFIG_MEMBER,
     FORMAT_ID,
+    LAYERS,
     METADATA_MEMBER,
     METRICS,
     MODEL_CONFIG,
@@ -36,26 +37,28 @@ from ckptmigrate.formats.keras_v3.states import Block, Training, optimizers_of, 
 from ckptmigrate.formats.keras_v3.walk import Named, Walk
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.table import Checkpoint, Layer, Role, Structure, Tensor, Variable
-from ckptmigrate.wire.hdf5 import Place, Tree, is_hdf5, read_tree, text
+from ckptmigrate.wire.hdf5 import Place, is_hdf5, read_root, text
 
 # At the root of legacy files, which aren't ours whatever they are called
-_LEGACY = ("layer_names", "layer_names0", "model_config", "nb_layers")
+_LEGACY = frozenset({"layer_names", "layer_names0", "model_config", "nb_layers"})
 
 
 def identify(path: Path) -> bool:
-    """By content: `vars` groups in an HDF5 file that isn't a legacy one, or an archive with Keras' members."""
+    """By content: an HDF5 file with the groups of a v3 file at its root, or an archive with Keras' members."""
     is_called_so = path.name.endswith((ARCHIVE_SUFFIX, WEIGHTS_SUFFIX))
     try:
         if is_hdf5(path):
-            return _is_v3(read_tree(Place(path)))
+            return _is_v3(path)
         return path.is_file() and (path.name.endswith((ARCHIVE_SUFFIX, SHARDED_SUFFIX)) or _is_archive(path))
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, CkptMigrateError):
         return is_called_so and path.is_file()  # reading it says what is wrong
 
 
-def _is_v3(tree: Tree) -> bool:
-    is_legacy = any(name in tree.groups[""] for name in _LEGACY) or "model_weights" in tree.groups
-    return not is_legacy and any(group.rpartition("/")[2] == VARS for group in tree.groups)
+def _is_v3(path: Path) -> bool:
+    attributes, groups = read_root(Place(path))
+    if _LEGACY & attributes or "model_weights" in groups:
+        return False
+    return bool({VARS, LAYERS, OLD_LAYERS} & groups) or path.name.endswith(WEIGHTS_SUFFIX)
 
 
 def _is_archive(path: Path) -> bool:
