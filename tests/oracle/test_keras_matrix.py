@@ -92,15 +92,24 @@ SOURCES: dict[str, dict[str, Callable[[Model, Path], Path]]] = {
 }
 
 # Kind of target -> (format, file name)
-TARGETS = {"tf2": ("tf2", "out"), "savedmodel": ("savedmodel", "out")}
+TARGETS = {
+    "tf2": ("tf2", "out"),
+    "savedmodel": ("savedmodel", "out"),
+    ".weights.h5": ("keras-v3", "out.weights.h5"),
+}
 
-# Sources that don't tell what layers are: these take --template, a tf.train.Checkpoint of the freshly built model
+# Sources that don't tell what layers are: these take --template, the freshly built model as a tf.train.Checkpoint, for
+# Keras' own files as .keras
 TEMPLATED = {"h5", ".weights.h5"}
+TEMPLATES = {"tf2": "tf2", "savedmodel": "tf2", ".weights.h5": ".keras"}
+# No classes of layers, which groups of v3 files are called by: (Keras, source)
+UNTOLD = {("tf_keras", "tf2"), ("tf_keras", "savedmodel"), ("keras3", "tf2"), ("keras3", "savedmodel")}
 
 # (Keras, source, target, model) -> why it is refused; "*" for any
 NO_NAMES = "no variable of the template goes by its name"  # tf_keras numbers classes in place of the layers' names
 REASONS: dict[tuple[str, str, str, str], str] = {
-    ("tf_keras", ".weights.h5", "*", "*"): NO_NAMES,
+    ("tf_keras", ".weights.h5", "tf2", "*"): NO_NAMES,
+    ("tf_keras", ".weights.h5", "savedmodel", "*"): NO_NAMES,
 }
 
 
@@ -135,6 +144,9 @@ def question(model: Model) -> Any:
 
 def load(k: str, model: Model, kind: str, path: Path) -> str:
     """Loads as a user does; gives what stays unmatched."""
+    if kind == ".weights.h5":
+        model.load_weights(str(path))
+        return ""
     prefix = str(path / "variables" / "variables" if kind == "savedmodel" else path)
     try:
         status = model.load_weights(prefix) if k == "tf_keras" else tf.train.Checkpoint(model).read(prefix)
@@ -153,12 +165,15 @@ def cells(folder: Path) -> Iterator[tuple[tuple[str, str, str, str], Cell]]:
             model, fresh = shaken(build(library)), build(library)
             asked = question(model)
             wanted = np.asarray(model(asked))
-            template = SOURCES[k]["tf2"](fresh, made(folder / f"{k} {name} template"))
+            home = made(folder / f"{k} {name} template")
+            templates = {kind: SOURCES[k][kind](fresh, home) for kind in set(TEMPLATES.values())}
             for source, save in SOURCES[k].items():
                 place = made(folder / f"{k} {name} {source.strip('.')}")
                 path = save(model, place)
                 for target, (to, out) in TARGETS.items():
-                    given = {"template": str(template)} if source in TEMPLATED else {"flavor": k}
+                    given = {"flavor": k}
+                    if is_templated(k, source, target):
+                        given = {"template": str(templates[TEMPLATES[target]])}
                     report = convert(path, made(place / f"to {target}") / out, to=to, optimizer="drop", **given)
                     found = Cell(report.verdict, tuple(i.message for i in report.issues if i.severity == "error"))
                     if report.verdict == "verified":
@@ -167,6 +182,10 @@ def cells(folder: Path) -> Iterator[tuple[tuple[str, str, str, str], Cell]]:
                         distance = float(np.abs(np.asarray(fresh(asked)) - wanted).max())
                         found = Cell(report.verdict, (), unmatched, distance)
                     yield (k, source, target, name), found
+
+
+def is_templated(k: str, source: str, target: str) -> bool:
+    return source in TEMPLATED or (target == ".weights.h5" and (k, source) in UNTOLD)
 
 
 def made(folder: Path) -> Path:
@@ -204,7 +223,7 @@ def table(matrix: dict[tuple[str, str, str, str], Cell]) -> list[str]:
             row = []
             for target in TARGETS:
                 found = {name: matrix[k, source, target, name].verdict == "verified" for name in MODELS}
-                way = " with a template" if source in TEMPLATED else ""
+                way = " with a template" if is_templated(k, source, target) else ""
                 some = "yes" if all(found.values()) else ", ".join(name for name, good in found.items() if good)
                 row.append(some + way if some else "refused")
             lines.append(f"| {k} | {source} | {' | '.join(row)} |")
