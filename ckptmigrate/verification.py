@@ -63,15 +63,26 @@ class Places:
             keys[entry.key] = entry
         return cls(places, labels, keys)
 
-    def find(self, planned: Planned, keys: Mapping[tuple[str, str, str], str], claimed: Set[str]) -> Entry | None:
-        """Where a planned tensor stands: under the key its writer gives, else at its place, else by variable and slot
-        (name-based files keep no names of optimizers), else under the key it kept, which may be its name."""
-        found = self.by_key.get(keys.get(planned.place, "\0"))
+    def find(
+        self, planned: Planned, keys: Mapping[tuple[str, str, str], str], claimed: Set[str], name: str
+    ) -> Entry | None:
+        """Where a planned tensor stands: under the key or name its writer gives, else at its place, else by variable
+        and slot (name-based files keep no names of optimizers), else under the key it kept, which may be its name.
+
+        Args:
+            planned, keys, claimed: As `_found` has them.
+            name: What its variable is called in the output.
+        """
+        told = keys.get(planned.place, "\0")
+        found = self.by_key.get(told)
         if found is not None and found.slot == planned.slot and found.name.startswith(planned.name):
             return found  # of two pairs of powers the second is read as beta1_power_1
-        label = planned.name, planned.slot or ("." if planned.optimizer else "")
+        if (found := self.by_place.get((planned.optimizer, told, planned.slot))) is not None:
+            return found
+        label = name, planned.slot or ("." if planned.optimizer else "")
         key = planned.key or ("" if planned.slot or planned.optimizer else planned.name)
-        found = self.by_place.get(planned.place) or self.by_label.get(label) or self.by_key.get(key)
+        place = planned.optimizer, name, planned.slot
+        found = self.by_place.get(place) or self.by_label.get(label) or self.by_key.get(key)
         return None if found is not None and found.key in claimed else found
 
 
@@ -82,11 +93,14 @@ def _found(
     places, claimed = Places.of(written), frozenset(keys.values())
     found: dict[tuple[str, str, str], Entry] = {}
     taken: set[str] = set()
+    called: dict[str, str] = {}  # variable -> its name in the output, which its slots go by
     for p in planned:
-        entry = places.find(p, keys, claimed)
+        entry = places.find(p, keys, claimed, called.get(p.name, p.name) if p.slot else p.name)
         if entry is not None and entry.key not in taken:
             found[p.place] = entry
             taken.add(entry.key)
+            if not p.optimizer:
+                called[p.name] = entry.name
     return found
 
 
@@ -341,7 +355,7 @@ def _plan_against(
     plan = make_plan(a, chosen.assignment, chosen.template, options)
     if writer is not None and made is not None:
         unheld = writer.check(plan.result(), WriteOptions())
-        plan = plan.without({i.name for i in unheld if i.name}, f"{b.format} can't hold it")
+        plan = plan.without({i.name for i in unheld if i.kind == "unholdable"}, f"{b.format} can't hold it")
     return plan, chosen
 
 

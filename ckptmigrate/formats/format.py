@@ -67,7 +67,10 @@ class Writer(Protocol):
         """Glob patterns of the files an output called `name` may consist of, the commit file's first."""
 
     def keys(self, checkpoint: Checkpoint) -> Mapping[tuple[str, str, str], str]:
-        """(optimizer, name, slot) -> the key it is written under, where files don't tell optimizers apart; else {}."""
+        """(optimizer, name, slot) -> the key it is written under, or the name it is read by, where that isn't its own.
+
+        {} where files keep names and tell optimizers apart.
+        """
 
     def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
         """Writes into the existing, empty `folder`, fsyncs, and says what it wrote."""

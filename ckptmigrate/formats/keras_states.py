@@ -53,6 +53,7 @@ class StateList:
         title: The optimizer's class, or how files spell it (`Adam`, `adam_w`); "" for unknown.
         settings: Its configuration.
         has_names: True when the keys tell the variables' names, which then must agree.
+        slots: The slot that each key tells, "" for none; () where keys tell none.
     """
 
     name: str
@@ -61,6 +62,7 @@ class StateList:
     title: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     has_names: bool = False
+    slots: tuple[str, ...] = ()
 
 
 def _one(slot: str, when: str = "") -> Block:
@@ -141,7 +143,7 @@ def unbind(state: OptimizerState, averages: OptimizerState | None, owners: Seque
         averages: Its averages, or None.
         owners: The trainable variables in the model's order; those without slots are passed over.
     """
-    title = "sgd" if state.kind in ("sgd", "momentum") else state.kind
+    title = _class_of(state)
     last = _LAST.get((state.dialect, title), "")
     front = [(n, s) for n, s in state.scalars.items() if n != last and not n.startswith(PLACEHOLDER)]
     behind = [(n, s) for n, s in state.scalars.items() if n == last or n.startswith(PLACEHOLDER)]
@@ -149,9 +151,19 @@ def unbind(state: OptimizerState, averages: OptimizerState | None, owners: Seque
     blocks = BLOCKS.get(state.dialect, {}).get(title, ())
     names = [SlotKey(owner, slot) for b in blocks for owner in owners for slot in b.slots]
     ordered = [key for key in names if key in held]
-    ordered += [key for key in (*state.order, *held) if key not in set(ordered)]
+    ordered += [key for key in (*state.order, *held) if key in held]
     slots = [(f"{key.slot}/{key.variable}", held[key]) for key in dict.fromkeys(ordered)]
     return [*front, *slots, *(("", stored) for stored in state.unbound), *behind]
+
+
+def is_ordered(state: OptimizerState) -> bool:
+    """Whether the order of its list is known: by its kind, or as it was read."""
+    slots = {slot for block in BLOCKS.get(state.dialect, {}).get(_class_of(state), ()) for slot in block.slots}
+    return slots.issuperset(key.slot for key in state.slots) or set(state.order) >= set(state.slots)
+
+
+def _class_of(state: OptimizerState) -> str:
+    return "sgd" if state.kind in ("sgd", "momentum") else state.kind
 
 
 def _scalars(told: StateList, title: str) -> tuple[dict[str, Stored], list[Stored]]:
@@ -187,6 +199,9 @@ def _fitting(told: StateList, title: str, slots: Sequence[Stored], owners: Seque
             kept = tuple(b for b in blocks if b not in without)
             if _fit(told, kept, slots, owners):
                 fits.append(kept)
+    if len(fits) > 1 and told.slots:
+        names = told.slots[len(told.stored) - len(slots) :]
+        fits = [f for f in fits if all(n in ("", k.slot) for n, k in zip(names, _places(f, owners), strict=False))]
     if len(fits) > 1:
         asked = tuple(b for b in blocks if not b.when or told.settings.get(b.when))
         fits = [f for f in fits if f == asked]

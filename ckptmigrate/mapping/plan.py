@@ -49,12 +49,13 @@ class Plan:
     def result(self) -> Checkpoint:
         """The output as a Checkpoint, still lazy."""
         told = self.source.structure
+        given = self.template.structure if self.template is not None and self.template.structure.layout else told
         return Checkpoint(
             path=Path(),
             format="plan",
             variables=self.variables,
             optimizers=self.optimizers,
-            structure=Structure(told.objects if self.keeps_structure else None, self.layout, told.blobs),
+            structure=Structure(told.objects if self.keeps_structure else None, self.layout, given.blobs),
             metadata=self.source.metadata,
         )
 

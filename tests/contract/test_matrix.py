@@ -91,7 +91,9 @@ def changes(report: Report) -> Iterator[str]:
             yield f"{row.name}:{row.slot}" if row.slot else row.name
 
 
-@pytest.mark.parametrize("to", WRITABLE)
+# A legacy .h5 file holds layers and one optimizer: what it can't hold is refused (test_conversions), and what comes back
+# are names of layers. Its own tests and the oracle's say what arrives.
+@pytest.mark.parametrize("to", [name for name in WRITABLE if name != "keras-h5"])
 def test_there_and_back(small, to, tmp_path):
     name = f"{small.folder.parent.name}-{small.folder.name}"
     target, back = out(tmp_path, "there", to), small.format.removesuffix("-v1")
@@ -116,7 +118,7 @@ def test_there_and_back(small, to, tmp_path):
     checked = verify(small.path, target)
     assert (checked.exit_code, checked.verdict) == (0, "verified"), list(changes(checked))
 
-    if back not in WRITABLE:
+    if back not in WRITABLE or (back == "keras-h5" and to not in _ANY_DIALECT):
         return
     home = out(tmp_path, "back", back)
     with open_checkpoint(small.path) as source:

@@ -9,5 +9,5 @@ FORMAT = Format(
     title="Keras HDF5: weights or a whole model (.h5, .hdf5)",
     suffixes=(".h5", ".hdf5"),
     home=__name__,
-    is_writable=False,
+    default_name="model.h5",
 )

@@ -22,6 +22,7 @@ LAYER_NAMES = "layer_names"
 WEIGHT_NAMES = "weight_names"
 MODEL_CONFIG = "model_config"
 TRAINING_CONFIG = "training_config"
+FIRST_KERAS = "1"  # what loaders take a file for that tells no version: Keras 1 stored none with weights
 PROVENANCE = "ckptmigrate.provenance"
 
 _CELL = re.compile(r"(?:simple_rnn|lstm|gru|conv_lstm\dd)_cell(?:_\d+)?$", re.ASCII)

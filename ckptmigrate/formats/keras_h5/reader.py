@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.formats.keras_config import Configured, read_config
-from ckptmigrate.formats.keras_h5 import naming
+from ckptmigrate.formats.keras_h5 import naming, slot_names
 from ckptmigrate.formats.keras_states import Owner, StateList, bind
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.issues import Issue
@@ -43,6 +45,7 @@ def read(path: Path) -> Checkpoint:
     reading = _Reading(tree, path)
     reading.read_layers()
     reading.read_rest()
+    reading.add_full_names()
     reading.warn_of_turned()
     optimizers = reading.optimizers()
     return Checkpoint(
@@ -158,6 +161,15 @@ class _Reading:
         trainable = False if self.model is not None and not self.model.is_trainable else meaning.is_trainable
         self.variables[name] = Variable(name, tensor, dataset.path, role, trainable, aliases)
 
+    def add_full_names(self) -> None:
+        """A weight's name is the variable's own in the program; an alias where it is nobody else's name, too."""
+        full = {name: weight.removesuffix(":0") for name, weight in self.spelled.items()}
+        counts = Counter(full.values())
+        for name, told in full.items():
+            if counts[told] == 1 and told not in self.variables:
+                variable = self.variables[name]
+                self.variables[name] = replace(variable, aliases={**variable.aliases, "full_name": (told,)})
+
     def warn_of_turned(self) -> None:
         """Says so where convolution kernels may be stored in another way than Keras 2 on TensorFlow has them."""
         turned = [v for v in self.variables.values() if len(v.tensor.shape) >= _LEAST_TURNED]
@@ -194,33 +206,40 @@ class _Reading:
         prefix = f"{naming.OPTIMIZER_WEIGHTS}/"
         listed += [d for path, d in self.tree.datasets.items() if path.startswith(prefix) and path not in known]
         title, settings = self._optimizer_config()
+        title = title or _title(names)
         dialect = _dialect(names, self.version)
         told = StateList(
             "optimizer",
             tuple(Stored(dataset.path, tensor_of(dataset)) for dataset in listed),
             dialect,
-            title or _title(names),
+            title,
             settings,
             has_names=dialect != "keras1",
+            slots=tuple(slot_names.slot_of(name, title.replace("_", "").lower(), dialect) for name in names),
         )
-        fits = [found for owners in self._owners(dialect) if not (found := bind(told, owners))[1]]
+        fits = [found for owners in self._owners(dialect, names) if not (found := bind(told, owners))[1]]
         if len({tuple(state.order) for states, _ in fits for state in states[:1]}) != 1:
             fits = [bind(told, ())]
         states, issues = fits[0]
         self.issues += issues
         return states
 
-    def _owners(self, dialect: str) -> list[list[Owner]]:
+    def _owners(self, dialect: str, keys: Sequence[str]) -> list[list[Owner]]:
         """The trainable variables in each order that the optimizer may know them by: old Keras sorted them by name.
 
-        Measured: 1.1.2, 1.2.2 and 2.0.5 sort, 2.2.4 doesn't; where in between that ended isn't known.
+        Measured: 1.1.2, 1.2.2 and 2.0.5 sort, 2.2.4 doesn't; where in between that ended isn't known. Where nothing
+        tells what is trainable, the names in the optimizer's keys do.
         """
         trained = [v for v in self.variables.values() if v.trainable is not False]
         owners = [Owner(v.name, v.tensor.shape, self.spelled.get(v.name, v.name)) for v in trained]
         by_name = sorted(owners, key=lambda owner: owner.spelled.encode())
-        if dialect != "keras1" or not self.version.startswith(("1", "2.0", "2.1")):
+        if dialect != "keras1":
+            told = "\n".join(keys).replace("/", "_")
+            named = [owner for owner in owners if owner.spelled.removesuffix(":0").replace("/", "_") in told]
+            return [owners, named] if len(named) < len(owners) else [owners]
+        if not self.version.startswith(("1.", "2.0.", "2.1.")):
             return [owners]
-        return [by_name] if self.version.startswith("1") else [by_name, owners]
+        return [by_name] if self.version.startswith("1.") else [by_name, owners]
 
     def _optimizer_config(self) -> tuple[str, Mapping[str, Any]]:
         """Class and settings of the optimizer, of the one inside a wrapper; nothing where they can't be read."""
@@ -240,7 +259,7 @@ class _Reading:
 
     def facts(self) -> dict[str, Any]:
         """What the file says of itself."""
-        facts: dict[str, Any] = {"keras_version": self.version, "backend": self.backend}
+        facts: dict[str, Any] = {"keras_version": self.version or naming.FIRST_KERAS, "backend": self.backend}
         if self.model is not None:
             title, settings = self._optimizer_config()
             rate = settings.get("learning_rate", settings.get("lr"))
