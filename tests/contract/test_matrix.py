@@ -91,8 +91,8 @@ def changes(report: Report) -> Iterator[str]:
             yield f"{row.name}:{row.slot}" if row.slot else row.name
 
 
-# A legacy .h5 file holds layers and one optimizer: what it can't hold is refused (test_conversions), and what comes back
-# are names of layers. Its own tests and the oracle's say what arrives.
+# A legacy .h5 file holds layers and one optimizer: what it can't hold is refused (test_conversions), and what comes
+# back are names of layers. Its own tests and the oracle's say what arrives.
 @pytest.mark.parametrize("to", [name for name in WRITABLE if name != "keras-h5"])
 def test_there_and_back(small, to, tmp_path):
     name = f"{small.folder.parent.name}-{small.folder.name}"
