@@ -11,6 +11,7 @@ WRITABLE = [f.name for f in FORMATS if f.writer is not None]
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "tf1" / "adam"
 SUFFIXES = {"npz": ".npz", "safetensors": ".safetensors", "keras-v3": ".weights.h5"}
 
+
 @pytest.mark.parametrize("to", WRITABLE)
 def test_fixture_into(small, to, tmp_path):
     target = tmp_path / f"out{SUFFIXES.get(to, '')}"
