@@ -32,4 +32,4 @@ def make_many(prefix: Path, count: int) -> None:
 
 if __name__ == "__main__":
     make = {"large": make_large, "many": make_many}[sys.argv[1]]
-    make(Path(sys.argv[2]), int(sys.argv[3]))
+    make(Path(sys.argv[2]), *map(int, sys.argv[3:]))
