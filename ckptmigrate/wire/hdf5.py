@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,9 @@ MAX_DEPTH = 256  # of groups: a path grows with each; the deepest models have so
 # before it looks whether they are there.
 _ALLOWANCE = 64 << 20
 _SHARE = 4  # times the file's size
+
+_HEAP = b"GCOL"  # strings of any length lie in such a collection
+_OBJECT = struct.Struct("<H6xQ")  # header of an object in it: index, number of references, reserved, size
 
 _HARD_LINK = 0  # H5L_TYPE_HARD
 # H5Z_FILTER_DEFLATE..SCALEOFFSET and lzf, which h5py brings along. Others HDF5 would look for in plugin folders.
@@ -318,7 +322,7 @@ def _opened(place: Place, path: str) -> Iterator[Any]:
         if place.base + size > end:
             raise DamagedError(f"{size} bytes expected, {max(end - place.base, 0)} found: truncated", where=where)
         try:
-            with h5py.File(_Window(descriptor, place.base, size), "r") as file:
+            with h5py.File(_Window(descriptor, place, size), "r") as file:
                 yield file
         except CkptMigrateError:
             raise
@@ -354,8 +358,8 @@ def _first_line(error: Exception) -> str:
 class _Window(io.RawIOBase):
     """Some bytes of an open file, as a file of their own; read-only, and without a path HDF5 could go on from."""
 
-    def __init__(self, descriptor: int, base: int, size: int) -> None:
-        self._descriptor, self._base, self._size, self._at = descriptor, base, size, 0
+    def __init__(self, descriptor: int, place: Place, size: int) -> None:
+        self._descriptor, self._place, self._base, self._size, self._at = descriptor, place, place.base, size, 0
 
     def readable(self) -> bool:
         return True
@@ -374,5 +378,21 @@ class _Window(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._size - self._at))
         found = os.preadv(self._descriptor, [view[:count]], self._base + self._at)
+        if view[: len(_HEAP)] == _HEAP:
+            _check_heap(view[:found], f"{self._place.file}, byte {self._base + self._at}")
         self._at += found
         return found
+
+
+def _check_heap(heap: memoryview, what: str) -> None:
+    """Refuses a heap of strings with free space of no size: HDF5 1.14 looks for the end of it for ever.
+
+    File format, III.E: signature, version, size of the heap; then objects with index, count, and size; index 0 is what
+    is free, its size includes its own header. Lengths are of 8 bytes in all files that h5py writes.
+    """
+    at, end = _OBJECT.size, min(len(heap), int.from_bytes(heap[8:16], "little"))
+    while at + _OBJECT.size <= end:
+        index, size = _OBJECT.unpack_from(heap, at)
+        if not index and not size:
+            raise DamagedError("free space of no size", where=what)
+        at += _OBJECT.size + (size + 7) // 8 * 8 if index else size

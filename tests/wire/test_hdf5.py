@@ -250,3 +250,20 @@ def test_no_hdf5(data, tmp_path):
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(DamagedError, match="not an HDF5 file"):
         read_tree(Place(tmp_path / "x"))
+
+
+def test_a_heap_of_strings_without_end(made):
+    """HDF5 itself never comes back from one whose free space has no size."""
+
+    def fill(file: Any) -> None:
+        file.attrs["name"] = "a text of any length"
+
+    path = made(fill)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"GCOL") + 16
+    size = struct.unpack_from("<Q", data, at + 8)[0]
+    struct.pack_into("<H6xQ", data, at + 16 + (size + 7) // 8 * 8, 0, 0)
+    path.write_bytes(data)
+    with pytest.raises(DamagedError, match="no size") as error:
+        read_tree(Place(path))
+    assert str(path) in error.value.where
