@@ -69,8 +69,10 @@ def test_every_kind_of_layer(k: ModuleType, models: ModuleType, tmp_path: Path) 
             target = converted(tmp_path / start, tmp_path / end, **options)
             blank(loaded).load_weights(target)
             assert np.array_equal(outputs(loaded), expected), end
-    whole = k.models.load_model(converted(tmp_path / "m.keras", tmp_path / "out.keras"))
-    assert np.array_equal(outputs(whole), expected)
+    template = models.saved(loaded, str(tmp_path / "template.keras"))
+    for start, options in (("m.keras", {}), ("m.h5", {"template": template}), ("m.weights.h5", {"template": template})):
+        whole = k.models.load_model(converted(tmp_path / start, tmp_path / f"{start}.out.keras", **options))
+        assert np.array_equal(outputs(whole), expected), start
 
 
 @pytest.mark.parametrize("k", KERAS, indirect=True)
