@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -163,13 +163,7 @@ def _of_archive(path: Path) -> Source:
         else:
             place, guard = Place(_unpacked(path, weights, stack)), None
         source = _of_places(path, (path,), [place], blobs=Blobs(readers), issues=issues, guard=guard or _nothing)
-        return _with_closers(source, stack)
-
-
-def _with_closers(source: Source, stack: ExitStack) -> Source:
-    from dataclasses import replace
-
-    return replace(source, closers=(stack.pop_all().close,))
+        return replace(source, closers=(stack.pop_all().close,))
 
 
 def _nothing() -> None:
