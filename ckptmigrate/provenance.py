@@ -1,12 +1,14 @@
-"""Provenance: where an output came from, without times or paths, so that the same input gives the same bytes."""
+"""Provenance: the record of where an output came from, written without times or paths, and read back for `verify`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from ckptmigrate.chosen import MappingOptions
 from ckptmigrate.table import Checkpoint
 
 VERSION = "0.1.0"
@@ -57,3 +59,58 @@ def provenance(
     if flags:
         record["flags"] = {name: flags[name] for name in sorted(flags)}
     return record
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What an output's provenance tells of its making: flags as in `convert`, the mapping's name and digest."""
+
+    optimizer: str = "keep"
+    dialect: str = ""
+    hyper: Mapping[str, float] = field(default_factory=dict)
+    dtype: str = ""
+    mapping: str = ""
+    digest: str = ""
+    template: str = ""
+
+
+def how_made(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions, Made | None]:
+    """The options a target was written with, where the user gives no mapping, and what else its maker was told."""
+    record = target.metadata.get("provenance")
+    if not isinstance(record, Mapping):
+        return asked, None
+    flags, mapping = _record(record.get("flags")), _record(record.get("mapping"))
+    hyper = {name: float(v) for name, v in _record(flags.get("hyper")).items() if isinstance(v, (int, float))}
+    made = Made(
+        optimizer=_text(flags.get("optimizer")) or "keep",
+        dialect=_text(flags.get("dialect")),
+        hyper=hyper,
+        dtype=_text(flags.get("dtype")),
+        mapping=_text(mapping.get("name")),
+        digest=_text(mapping.get("digest")),
+        template=_text(record.get("template")),
+    )
+    if asked.mapping:
+        return asked, made
+    told = MappingOptions(
+        mapping=made.mapping,
+        reverse=asked.reverse or bool(flags.get("reverse")),
+        template=asked.template,
+        names=asked.names or _text(flags.get("names")),
+        averages=asked.averages or _text(flags.get("averages")),
+        drop=asked.drop or _texts(flags.get("drop")),
+        reinit=asked.reinit or _texts(flags.get("reinit")),
+    )
+    return told, made
+
+
+def _record(found: object) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
+
+
+def _text(found: object) -> str:
+    return found if isinstance(found, str) else ""
+
+
+def _texts(found: object) -> tuple[str, ...]:
+    return tuple(map(_text, found)) if isinstance(found, list) else ()

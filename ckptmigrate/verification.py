@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan, row_name
+from ckptmigrate.provenance import Made, how_made
 from ckptmigrate.report import Report, Row
 from ckptmigrate.table import Checkpoint, Entry, Tensor
 
@@ -27,19 +28,6 @@ LEVELS = ("bits", "framework", "forward")
 
 def no_progress(phase: str, done: int, total: int) -> None:
     """The progress callback that tells nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What an output's provenance tells of its making: flags as in `convert`, the mapping's name and digest."""
-
-    optimizer: str = "keep"
-    dialect: str = ""
-    hyper: Mapping[str, float] = field(default_factory=dict)
-    dtype: str = ""
-    mapping: str = ""
-    digest: str = ""
-    template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +213,7 @@ def verify(
         asked = MappingOptions(**mapping)
         if level == "forward":
             return _forward(a, b, model, {"rtol": rtol, "atol": atol}, asked)
-        asked, made = _from_provenance(b, asked)
+        asked, made = how_made(b, asked)
         plan, chosen = _plan_against(a, b, asked, made, stack.enter_context)
         kept = stack.enter_context(formats.open_checkpoint(asked.template)) if asked.template else None
         report = _compared(plan, b, chosen, EXACT, progress=progress, kept=kept)
@@ -289,57 +277,15 @@ def diff(
         return _compared(plan, right, chosen, Tolerance(rtol, atol), progress=progress)
 
 
-def _from_provenance(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions, _Made | None]:
-    """The options a target was written with, where the user gives no mapping, and what else its maker was told."""
-    record = target.metadata.get("provenance")
-    if not isinstance(record, Mapping):
-        return asked, None
-    flags, mapping = _record(record.get("flags")), _record(record.get("mapping"))
-    hyper = {name: float(v) for name, v in _record(flags.get("hyper")).items() if isinstance(v, (int, float))}
-    made = _Made(
-        optimizer=_text(flags.get("optimizer")) or "keep",
-        dialect=_text(flags.get("dialect")),
-        hyper=hyper,
-        dtype=_text(flags.get("dtype")),
-        mapping=_text(mapping.get("name")),
-        digest=_text(mapping.get("digest")),
-        template=_text(record.get("template")),
-    )
-    if asked.mapping:
-        return asked, made
-    told = MappingOptions(
-        mapping=made.mapping,
-        reverse=asked.reverse or bool(flags.get("reverse")),
-        template=asked.template,
-        names=asked.names or _text(flags.get("names")),
-        averages=asked.averages or _text(flags.get("averages")),
-        drop=asked.drop or _texts(flags.get("drop")),
-        reinit=asked.reinit or _texts(flags.get("reinit")),
-    )
-    return told, made
-
-
-def _record(found: object) -> Mapping[str, Any]:
-    return found if isinstance(found, Mapping) else {}
-
-
-def _text(found: object) -> str:
-    return found if isinstance(found, str) else ""
-
-
-def _texts(found: object) -> tuple[str, ...]:
-    return tuple(map(_text, found)) if isinstance(found, list) else ()
-
-
 def _plan_against(
-    a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: _Made | None, enter: Enter
+    a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | None, enter: Enter
 ) -> tuple[Plan, Chosen]:
     """Plans `a` with `b` as its template; `made` is how `b` was made from it, where it says so."""
     chosen = _choose(a, b, asked, made, enter)
     if not asked.template and (made is None or not made.template):  # then no value came from a template
         fills = tuple(replace(f, value="zeros") if f.value == "template" else f for f in chosen.assignment.fills)
         chosen = replace(chosen, assignment=replace(chosen.assignment, fills=fills))
-    writer, flags = formats.by_name(b.format).writer, made or _Made()
+    writer, flags = formats.by_name(b.format).writer, made or Made()
     natural = writer.dialects if writer is not None and made is not None else ()
     options = PlanOptions(
         target_format=b.format,
@@ -359,7 +305,7 @@ def _plan_against(
     return plan, chosen
 
 
-def _choose(a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: _Made | None, enter: Enter) -> Chosen:
+def _choose(a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | None, enter: Enter) -> Chosen:
     """What the options choose; a mapping that only `b` names may not be found, or not be the same any more."""
     try:
         chosen = choose(a, asked, enter, template=b)
