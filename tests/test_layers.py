@@ -23,6 +23,7 @@ LAYERS = {
     "listing": 4,
     "chosen": 5, "compare": 5, "flavors": 5.5, "framework": 5, "provenance": 5, "staging": 5, "verification": 5,
     "conversion": 6, "": 6,
+    "detection": 6.5,
     "cli": 7, "__main__": 7,
 }  # fmt: skip
 
