@@ -12,8 +12,9 @@ import pytest
 import ckptmigrate
 from ckptmigrate.cli.main import main
 from ckptmigrate.errors import UsageError
+from ckptmigrate.framework import difference as differences
 from ckptmigrate.framework import forward, process
-from ckptmigrate.framework.forward import difference
+from ckptmigrate.framework.difference import difference
 
 MODELS = """
     import numpy as np
@@ -252,7 +253,7 @@ def test_difference(ours, theirs, largest, at):
 
 
 def test_difference_looks_at_every_block(monkeypatch):
-    monkeypatch.setattr(forward, "BLOCK", 7)
+    monkeypatch.setattr(differences, "BLOCK", 7)
     ours = np.arange(60.0).reshape(3, 20)
     theirs = ours.copy()
     theirs[1, 3] += 2
