@@ -17,7 +17,7 @@ PACKAGE = ROOT / "ckptmigrate"
 LAYERS = {
     "errors": 0, "issues": 0, "dtypes": 0, "objects": 0, "runs": 0,
     "table": 1, "steps": 1, "wire": 1,
-    "optimizers": 2, "report": 2, "document": 2,
+    "optimizers": 2, "report": 2, "document": 2, "batchnorm": 2,
     "mapping": 2.5,
     "formats": 3,
     "listing": 4,

@@ -7,7 +7,7 @@ from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckptmigrate import dtypes
+from ckptmigrate import batchnorm, dtypes
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping import averages, states
 from ckptmigrate.mapping.assignment import Assignment, Fill, Move
@@ -118,6 +118,7 @@ def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint |
         options: What the user and the target ask for.
     """
     planning = Planning(source, template, options, list(assignment.findings))
+    planning.issues.extend(_torn_batch_norms(planning, assignment))
     shadows = averages.choose(planning)
     followers, dropped = _followers(planning, assignment)
     moves = [
@@ -153,6 +154,13 @@ def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint |
         ),
         _layout(planning, moves),
     )
+
+
+def _torn_batch_norms(planning: Planning, assignment: Assignment) -> list[Issue]:
+    """Batch normalisations that don't arrive as one; what --reinit or a fill used backwards leaves out is asked for."""
+    dropped = {d.source: d.where for d in assignment.drops if d.expected is None and d.where != "--reinit"}
+    targets = {name: move.targets for move in assignment.moves for name in move.sources}
+    return batchnorm.torn(planning.source, dropped, targets, has_template=planning.template is not None)
 
 
 def _layout(planning: Planning, moves: Sequence[Moved]) -> tuple[Layer, ...] | None:

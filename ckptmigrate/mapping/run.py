@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ckptmigrate.batchnorm import initial
 from ckptmigrate.errors import MappingError, UsageError
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.assignment import Assignment, Drop, Fill, Move
@@ -292,7 +293,7 @@ class Run:
 
     def _fresh(self, target: str) -> FillValue:
         variable = self.template.checkpoint.variables.get(target) if self.template else None
-        return "zeros" if variable is None or variable.tensor.is_open else "template"
+        return initial(target) if variable is None or variable.tensor.is_open else "template"
 
     def _start_anew(self, move: Move, fitting: set[str], text: str) -> None:
         kept = [target for target in move.targets if target not in fitting]
