@@ -33,7 +33,7 @@ _PARTS = {
 _PYTORCH = {"weight": "gamma", "bias": "beta", "num_batches_tracked": "batches"}
 _TWIN = re.compile(r"(?P<leaf>.*moving_(?:mean|variance))_\d+", re.ASCII)
 _LAYER = re.compile(r"(?:.*[/._])?(?:batch_?norm(?:alization)?|bn)(?:_?\d+)?", re.ASCII | re.IGNORECASE)
-_CLASSES = frozenset(
+CLASSES = frozenset(
     {"BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization", "BatchNorm"}
 )
 
@@ -45,11 +45,13 @@ class BatchNorm(NamedTuple):
         layer: The path in front of its variables' names.
         parts: Part (gamma, beta, mean, variance, renorm_mean...) -> name of the variable, in the file's order.
         twins: Further statistics under one more number (`moving_mean_1`), which another graph made.
+        path: The path through layers by their own names; `layer` where the file tells none.
     """
 
     layer: str
     parts: Mapping[str, str]
     twins: tuple[str, ...] = ()
+    path: str = ""
 
     @property
     def lacks(self) -> tuple[str, ...]:
@@ -69,7 +71,7 @@ def batch_norms(checkpoint: Checkpoint) -> dict[str, BatchNorm]:
         if leaf:
             layers.setdefault(layer, {}).setdefault(leaf, []).append(variable.name)
     classes = {layer.name: layer.class_name for layer in checkpoint.structure.layout or ()}
-    found = (_group(layer, leaves) for layer, leaves in layers.items())
+    found = (_group(layer, leaves, checkpoint) for layer, leaves in layers.items())
     return {g.layer: g for g in found if g.parts and (_has_statistics(g) or _is_called_so(g, classes))}
 
 
@@ -94,7 +96,7 @@ def _place(variable: Variable) -> tuple[str, str]:
     return "", ""
 
 
-def _group(layer: str, leaves: Mapping[str, list[str]]) -> BatchNorm:
+def _group(layer: str, leaves: Mapping[str, list[str]], checkpoint: Checkpoint) -> BatchNorm:
     is_pytorch = "running_mean" in leaves or "running_var" in leaves
     parts: dict[str, str] = {}
     twins: list[str] = []
@@ -107,7 +109,9 @@ def _group(layer: str, leaves: Mapping[str, list[str]]) -> BatchNorm:
             twins += names if own in leaves else ()
             if own not in leaves:
                 parts.setdefault(_PARTS[own], names[0])
-    return BatchNorm(layer, parts, tuple(twins))
+    first = checkpoint.variables[next(iter(leaves.values()))[0]]
+    path = next(iter(first.aliases.get("layer_path", ())), "").rpartition("/")[0]
+    return BatchNorm(layer, parts, tuple(twins), path or layer)
 
 
 def _has_statistics(group: BatchNorm) -> bool:
@@ -115,7 +119,7 @@ def _has_statistics(group: BatchNorm) -> bool:
 
 
 def _is_called_so(group: BatchNorm, classes: Mapping[str, str]) -> bool:
-    return _LAYER.fullmatch(group.layer) is not None or classes.get(group.layer) in _CLASSES
+    return _LAYER.fullmatch(group.layer) is not None or classes.get(group.layer) in CLASSES
 
 
 def torn(

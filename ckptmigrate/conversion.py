@@ -18,6 +18,7 @@ from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.mapping.options import KEY_KEEPERS, PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
+from ckptmigrate.norm_settings import differing
 from ckptmigrate.provenance import provenance
 from ckptmigrate.report import Report, Row, Verdict
 from ckptmigrate.staging import (
@@ -255,6 +256,8 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
     """The job less what the target can't hold, and a report of verdict `refused` when anything known stops the run."""
     unheld = job.writer.check(job.plan.result(), job.options)
     issues = [*job.source.issues, *chosen.issues, *job.plan.issues, *unheld]
+    if chosen.template is not None:
+        issues += differing(job.source, chosen.template, chosen.assignment.moves)
     old = existing_outputs(job.destination, job.writer.outputs(job.destination.name))
     refuse_source(job.destination, old, job.source.files)
     refuse_strange_folder(job.destination, old)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ckptmigrate.batchnorm import batch_norms
 from ckptmigrate.dtypes import STRING, VARIANT
 from ckptmigrate.errors import CkptMigrateError, UsageError
+from ckptmigrate.norm_settings import norm_settings
 from ckptmigrate.table import Checkpoint, OptimizerState, Stored, Tensor, Variable
 
 SCALAR_BYTES = 64  # what may be read without being asked for: counters and hyperparameters, no weights
@@ -117,8 +119,16 @@ def inspect_json(checkpoint: Checkpoint, *, stats: bool = False) -> dict[str, An
         "metadata": dict(checkpoint.metadata),
         "variables": [_variable(v, stats) for v in checkpoint.variables.values()],
         "optimizers": [_optimizer(state, stats) for state in checkpoint.optimizers],
+        "batch_norms": list(_batch_norms(checkpoint)),
         "issues": [issue.to_json() for issue in checkpoint.issues],
     }
+
+
+def _batch_norms(checkpoint: Checkpoint) -> Iterator[dict[str, Any]]:
+    told = norm_settings(checkpoint)
+    for group in batch_norms(checkpoint).values():
+        settings = told[group.layer]._asdict() if group.layer in told else {"epsilon": None, "momentum": None}
+        yield {"layer": group.layer, "variables": dict(group.parts), **settings}
 
 
 def _variable(variable: Variable, stats: bool) -> dict[str, Any]:

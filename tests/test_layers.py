@@ -20,6 +20,7 @@ LAYERS = {
     "optimizers": 2, "report": 2, "document": 2, "batchnorm": 2,
     "mapping": 2.5,
     "formats": 3,
+    "norm_settings": 3.5,
     "listing": 4,
     "chosen": 5, "compare": 5, "flavors": 5.5, "framework": 5, "provenance": 5, "staging": 5, "verification": 5,
     "conversion": 6, "": 6,

@@ -108,6 +108,7 @@ def test_the_document_is_the_one_that_scripts_rely_on() -> None:
                 ],
             }
         ],
+        "batch_norms": [],
         "issues": [
             {"kind": "duplicate", "severity": "warning", "name": "conv/kernel", "message": "stands twice", "hint": "",
              "where": ""}

@@ -84,7 +84,17 @@ def _facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
     )
     weights = sum(v.tensor.size for v in checkpoint.variables.values() if v.role == "weight")
     facts.append(("weights", f"{count(weights, 'parameter')}; all variables {size(total)}"))
-    return [*facts, *graph_facts(checkpoint.metadata)]
+    return [*facts, *_norm_facts(checkpoint), *graph_facts(checkpoint.metadata)]
+
+
+def _norm_facts(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """How batch normalisations are configured, where the file tells; each way with the number of layers."""
+    from ckptmigrate.norm_settings import norm_settings
+
+    ways = Counter(norm_settings(checkpoint).values())
+    for settings, number in ways.most_common():
+        told = ", ".join(f"{name} {value:g}" for name, value in settings._asdict().items() if value is not None)
+        yield "batch norm", f"{count(number, 'layer')}: {told or 'nothing told'}"
 
 
 def _size(file: Path) -> str:

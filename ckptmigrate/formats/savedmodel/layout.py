@@ -77,6 +77,22 @@ def configurations(root: SavedObject | None) -> dict[str, bytes]:
     return found
 
 
+def batch_norm_settings(objects: Mapping[int, SavedObject], paths: Mapping[int, str]) -> dict[str, dict[str, Any]]:
+    """Path of a batch normalisation -> its epsilon and momentum, which each layer's own metadata tells.
+
+    Args:
+        objects: What is known of the nodes.
+        paths: Node -> path with layers under their own names.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for number, path in paths.items():
+        told = _metadata(objects.get(number))
+        config = told.get("config")
+        if "BatchNorm" in _class(told) and isinstance(config, dict):
+            found[path] = {name: config[name] for name in ("epsilon", "momentum") if name in config}
+    return found
+
+
 def _child(graph: ObjectGraph, number: int | None, name: str) -> int | None:
     if number is None:
         return None

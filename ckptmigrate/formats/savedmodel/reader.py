@@ -15,7 +15,7 @@ from ckptmigrate.formats.object_based import ObjectBased, read_objects
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.formats.savedmodel.copies import fold_copies
 from ckptmigrate.formats.savedmodel.layers import keras3_paths, layer_paths
-from ckptmigrate.formats.savedmodel.layout import configurations, layout_of
+from ckptmigrate.formats.savedmodel.layout import batch_norm_settings, configurations, layout_of
 from ckptmigrate.formats.savedmodel.naming import ASSETS, HUB_MODULE, KERAS_METADATA, PROTO, PROTO_TEXT, prefix_of
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY
@@ -75,12 +75,14 @@ def _with_objects(opened: Checkpoint, bundle: Bundle, model: SavedModel) -> Chec
     graph, paths = found.view.graph, layer_paths(found.view.graph, objects, found.view.paths.optimizers)
     variables, twins = fold_copies(_told(found, objects, paths))
     layout = layout_of(graph, objects, paths, found.view.names) if paths else None
+    settings = batch_norm_settings(objects, paths)
     blobs = ChainMap(configurations(objects.get(0)), dict(found.structure.blobs))
     return replace(
         opened,
         variables=variables,
         optimizers=found.optimizers,
         structure=Structure(graph, layout, blobs),
+        metadata={**opened.metadata, **({"batch_norms": settings} if settings else {})},
         issues=(*issues_of(bundle), *found.issues, *twins),
     )
 
