@@ -120,7 +120,7 @@ STATES = {
     "k1_adam": ("adam", "keras1", 2, ["iter"], ["m", "v"]),
     "k1_rmsprop": ("rmsprop", "keras1", None, [], ["rms"]),
     "k22_nadam": ("nadam", "keras1", 2, ["iter"], ["m", "v"]),
-    "k23_nadam": ("nadam", "keras1", 2, ["iter", "m_schedule"], ["m", "v"]),
+    "k23_nadam": ("nadam", "keras1", 2, ["iter", "momentum_cache"], ["m", "v"]),
     "k23_adadelta": ("adadelta", "keras1", 2, ["iter"], ["accum_grad", "accum_var"]),
     "tfk_zoo_model": ("adam", "keras-legacy", 2, ["iter"], ["m", "v"]),
     "tfk_named_keras": ("rmsprop", "keras-legacy", 2, ["iter"], ["rms", "momentum", "mg"]),
@@ -133,7 +133,7 @@ STATES = {
     "tfk_rmsprop": ("rmsprop", "keras2", 2, ["iter"], ["rms", "momentum", "mg"]),
     "k3_zoo_model": ("adam", "keras3", 2, ["iter", "learning_rate"], ["m", "v"]),
     "k3_schedule": ("adam", "keras3", 2, ["iter"], ["m", "v"]),
-    "k3_nadam": ("nadam", "keras3", 2, ["iter", "learning_rate", "u_product"], ["m", "v"]),
+    "k3_nadam": ("nadam", "keras3", 2, ["iter", "learning_rate", "momentum_cache"], ["m", "v"]),
     "k3_ftrl": ("ftrl", "keras3", 2, ["iter", "learning_rate"], ["accumulator", "linear"]),
 }
 

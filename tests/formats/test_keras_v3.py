@@ -114,7 +114,7 @@ def test_quantised_and_small_floats() -> None:
         ("keras3_weights", "adam", "keras3", ["m", "v"], ["iter", "learning_rate"]),
         ("keras3_sharded", "adam", "keras3", ["m", "v"], ["iter", "learning_rate"]),
         ("keras3_schedule", "momentum", "keras3", ["momentum"], ["iter"]),
-        ("keras3_nadam", "nadam", "keras3", ["m", "v"], ["iter", "learning_rate", "u_product"]),
+        ("keras3_nadam", "nadam", "keras3", ["m", "v"], ["iter", "learning_rate", "momentum_cache"]),
         ("keras3_rmsprop", "rmsprop", "keras3", ["rms", "momentum", "mg"], ["iter", "learning_rate"]),
         ("keras2_adam", "adam", "keras2", ["m", "v", "vhat"], ["iter"]),
     ],

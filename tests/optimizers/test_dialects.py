@@ -260,7 +260,7 @@ def test_the_loss_scale_goes_along(state: Any) -> None:
     assert "beta1_power" not in after.scalars
 
 
-@pytest.mark.parametrize(("kind", "to"), [("unknown", "keras-legacy"), ("adam", "keras1"), ("adam", "nonsense")])
+@pytest.mark.parametrize(("kind", "to"), [("unknown", "keras-legacy"), ("adamw", "keras1"), ("adam", "nonsense")])
 def test_no_way_is_a_loss(state: Any, kind: str, to: str) -> None:
     conversion = to_dialect(state(kind, "tf1", ["m", "v"], scalars=powers(3)), to)
     assert stops(conversion) == [("slot", "loss")]
