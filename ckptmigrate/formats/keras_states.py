@@ -13,24 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers.catalog import AVERAGE, SHADOWS, by_title, list_of
+from ckptmigrate.optimizers.record import Block, Listed
 from ckptmigrate.optimizers.scalars import whole_value
 from ckptmigrate.table import OptimizerState, SlotKey, Stored
 
-AVERAGE = "average"
 PLACEHOLDER = "placeholder"  # Keras 2 keeps (1,)-shaped vhats without AMSGrad: scalars called so, with their number
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Slots that stand together: for every variable these, in this order.
-
-    Attributes:
-        slots: Canonical names.
-        when: The setting that makes the optimizer create them ("" for always).
-    """
-
-    slots: tuple[str, ...]
-    when: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,39 +57,39 @@ def _one(slot: str, when: str = "") -> Block:
     return Block((slot,), when)
 
 
-_RMSPROP = (_one("rms"), _one("momentum", "momentum"), _one("mg", "centered"))
+# Optimizers whose records don't tell their lists yet, by class.
 _APART = {
-    "sgd": (_one("momentum", "momentum"),),
-    "adam": (_one("m"), _one("v"), _one("vhat", "amsgrad")),
-    "rmsprop": _RMSPROP,
-    "adagrad": (_one("accumulator"),),
-    "adadelta": (_one("accum_grad"), _one("accum_var")),
-    "adamax": (_one("m"), _one("v")),
-    "nadam": (_one("m"), _one("v")),
-    "ftrl": (Block(("accumulator", "linear")),),
+    "adagrad": Listed((_one("accumulator"),)),
+    "adadelta": Listed((_one("accum_grad"), _one("accum_var"))),
+    "adamax": Listed((_one("m"), _one("v"))),
+    "nadam": Listed((_one("m"), _one("v")), ("iter", "momentum_cache")),
+    "ftrl": Listed((Block(("accumulator", "linear")),)),
 }
-_ADAM = (Block(("m", "v")), _one("vhat", "amsgrad"))
 _TOGETHER = {
     **_APART,
-    **dict.fromkeys(("adam", "adamw", "lamb"), _ADAM),
-    "adadelta": (Block(("accum_grad", "accum_var")),),
-    "adamax": (Block(("m", "v")),),
-    "nadam": (Block(("m", "v")),),
-    "lion": (_one("m"),),
+    "lamb": Listed((Block(("m", "v")), _one("vhat", "amsgrad"))),
+    "adadelta": Listed((Block(("accum_grad", "accum_var")),)),
+    "adamax": Listed((Block(("m", "v")),)),
+    "nadam": Listed((Block(("m", "v")),)),
+    "lion": Listed((_one("m"),)),
 }
-_SHADOWS = (_one(AVERAGE, "use_ema"), _one("gradient_accumulator", "gradient_accumulation_steps"))
-
-# Dialect -> optimizer (its class, in lower case without underscores) -> its blocks, in the list's order.
-BLOCKS: Mapping[str, Mapping[str, tuple[Block, ...]]] = {
-    "keras1": {**_APART, "sgd": (_one("momentum"),)},
+_KERAS3 = {title: listed._replace(first=("iter", "learning_rate")) for title, listed in _TOGETHER.items()}
+_UNTOLD: Mapping[str, Mapping[str, Listed]] = {
+    "keras1": _APART,
     "keras-legacy": _APART,
-    "keras2": {n: (*_SHADOWS, *b) for n, b in {**_TOGETHER, "sgd": (_one("momentum"),)}.items()},
-    "keras3": {n: (*_SHADOWS, *b) for n, b in _TOGETHER.items()},
+    "keras2": _TOGETHER,
+    "keras3": {**_KERAS3, "nadam": _KERAS3["nadam"]._replace(last=("momentum_cache",))},
 }
-# The scalars in front of the slots (Keras 1 stores none for some optimizers, Keras 3 no rate under a schedule), behind.
-_STEP = {"keras1": "iter", "keras-legacy": "iter", "keras2": "iter", "keras3": "iter"}
-_SECOND = {("keras1", "nadam"): "m_schedule", ("keras-legacy", "nadam"): "momentum_cache"}
-_LAST = {("keras3", "nadam"): "u_product"}
+
+
+def listed_of(title: str, dialect: str) -> Listed | None:
+    """The order of the list of an optimizer of that class or kind; None where it isn't known."""
+    found = by_title("SGD" if title == "momentum" else title, dialect)
+    listed = list_of(found.kind, dialect) if found else None
+    if listed is None and (untold := _UNTOLD.get(dialect, {}).get(title)):
+        return untold._replace(blocks=(*(SHADOWS if dialect in ("keras2", "keras3") else ()), *untold.blocks))
+    return listed
+
 
 # Settings that are hyperparameters, by the names Keras gives them.
 _HYPER = {"lr": "learning_rate", **{n: n for n in ("learning_rate", "decay", "momentum", "rho", "beta_1", "beta_2")}}
@@ -139,17 +127,15 @@ def unbind(state: OptimizerState, averages: OptimizerState | None, owners: Seque
     """The list of a state, each with its label: a scalar's name, `slot/variable`, or "" for what has no owner.
 
     Args:
-        state: In one of the dialects of BLOCKS.
+        state: In a dialect with lists.
         averages: Its averages, or None.
         owners: The trainable variables in the model's order; those without slots are passed over.
     """
-    title = _class_of(state)
-    last = _LAST.get((state.dialect, title), "")
-    front = [(n, s) for n, s in state.scalars.items() if n != last and not n.startswith(PLACEHOLDER)]
-    behind = [(n, s) for n, s in state.scalars.items() if n == last or n.startswith(PLACEHOLDER)]
+    listed = listed_of(state.kind, state.dialect) or Listed(())
+    front = [(n, s) for n, s in state.scalars.items() if n not in listed.last and not n.startswith(PLACEHOLDER)]
+    behind = [(n, s) for n, s in state.scalars.items() if n in listed.last or n.startswith(PLACEHOLDER)]
     held = {**(averages.slots if averages else {}), **state.slots}
-    blocks = BLOCKS.get(state.dialect, {}).get(title, ())
-    names = [SlotKey(owner, slot) for b in blocks for owner in owners for slot in b.slots]
+    names = [SlotKey(owner, slot) for b in listed.blocks for owner in owners for slot in b.slots]
     ordered = [key for key in names if key in held]
     ordered += [key for key in (*state.order, *held) if key in held]
     slots = [(f"{key.slot}/{key.variable}", held[key]) for key in dict.fromkeys(ordered)]
@@ -158,27 +144,22 @@ def unbind(state: OptimizerState, averages: OptimizerState | None, owners: Seque
 
 def is_ordered(state: OptimizerState) -> bool:
     """Whether the order of its list is known: by its kind, or as it was read."""
-    slots = {slot for block in BLOCKS.get(state.dialect, {}).get(_class_of(state), ()) for slot in block.slots}
+    listed = listed_of(state.kind, state.dialect)
+    slots = {slot for block in (listed.blocks if listed else ()) for slot in block.slots}
     return slots.issuperset(key.slot for key in state.slots) or set(state.order) >= set(state.slots)
-
-
-def _class_of(state: OptimizerState) -> str:
-    return "sgd" if state.kind in ("sgd", "momentum") else state.kind
 
 
 def _scalars(told: StateList, title: str) -> tuple[dict[str, Stored], list[Stored]]:
     """What stands before and behind the slots, by canonical name, and the slots."""
     left = list(told.stored)
     scalars: dict[str, Stored] = {}
-    names = [_STEP.get(told.dialect, "iter"), _SECOND.get((told.dialect, title), "")]
-    if told.dialect == "keras3":
-        names[1] = "learning_rate"
-    for name in names:
-        if name and left and left[0].tensor.shape == () and (name != "iter" or _is_step(told, left[0])):
+    listed = listed_of(title, told.dialect) or Listed((), ("iter", "learning_rate")[: 1 + (told.dialect == "keras3")])
+    for name in listed.first:
+        if left and left[0].tensor.shape == () and (name != "iter" or _is_step(told, left[0])):
             scalars[name] = left.pop(0)
-    last = _LAST.get((told.dialect, title))
-    if last and left and left[-1].tensor.shape == ():
-        scalars[last] = left.pop()
+    for name in listed.last:
+        if left and left[-1].tensor.shape == ():
+            scalars[name] = left.pop()
     return scalars, left
 
 
@@ -189,9 +170,10 @@ def _is_step(told: StateList, stored: Stored) -> bool:
 
 def _fitting(told: StateList, title: str, slots: Sequence[Stored], owners: Sequence[Owner]) -> tuple[Block, ...] | None:
     """The blocks that these slots are, or None: by number and shapes, then by the settings if that leaves several."""
-    blocks = BLOCKS.get(told.dialect, {}).get(title)
-    if blocks is None:
+    listed = listed_of(title, told.dialect)
+    if listed is None:
         return None
+    blocks = listed.blocks
     optional = [b for b in blocks if b.when]
     fits = []
     for count in range(len(optional) + 1):

@@ -13,7 +13,17 @@ import numpy as np
 from ckptmigrate.dtypes import FLOAT32, INT64
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.powers import Reading, power_after, read_powers, steps_to_underflow
-from ckptmigrate.optimizers.record import Case, Change, Optimizer, Slot, Spelling
+from ckptmigrate.optimizers.record import (
+    KERAS_RATE,
+    KERAS_STEP,
+    Block,
+    Case,
+    Change,
+    Listed,
+    Optimizer,
+    Slot,
+    Spelling,
+)
 from ckptmigrate.optimizers.scalars import scalar_value, shown
 from ckptmigrate.table import Stored, Tensor
 
@@ -147,17 +157,47 @@ def _needed(case: Case, text: str) -> Issue:
 _VHAT_HINT = "--dialect keras-legacy keeps it, --allow-loss goes on without it (as an Adam that is no AMSGrad)"
 
 _SLOTS = (Slot("m"), Slot("v"))
+_VHAT = Slot("vhat", is_optional=True)
+_KERAS3_SLOTS = (
+    Slot("m", "momentum"),
+    Slot("v", "velocity"),
+    Slot("vhat", "velocity_hat", is_optional=True),
+)
+_APART = (Block(("m",)), Block(("v",)), Block(("vhat",), "amsgrad"))
+_TOGETHER = (Block(("m", "v")), Block(("vhat",), "amsgrad"))
+_LISTS = {"m": "_momentums", "v": "_velocities", "vhat": "_velocity_hats"}
+
+
+def by_tf1(title: str) -> Spelling:
+    """As TF1 has it: numbered slots and beta powers."""
+    return Spelling(title, _SLOTS, numbered=(("m", "v"),), scalars={n: n for n in POWERS})
+
+
+def by_keras2(title: str) -> Spelling:
+    """As tf_keras 2.11 and newer have it."""
+    return Spelling(title, (*_SLOTS, _VHAT), (), KERAS_STEP, KERAS_RATE, Listed(_TOGETHER), _LISTS)
+
+
+def by_keras3(title: str) -> Spelling:
+    """As Keras 3 has it."""
+    listed = Listed(_TOGETHER, ("iter", "learning_rate"))
+    return Spelling(title, _KERAS3_SLOTS, (), KERAS_STEP, KERAS_RATE, listed, _LISTS)
+
 
 ADAM = Optimizer(
     "adam",
     {
-        "tf1": Spelling("Adam", _SLOTS, numbered=(("m", "v"),), scalars={n: n for n in POWERS}),
+        "tf1": by_tf1("Adam"),
         "keras-legacy": Spelling(
             "Adam",
-            (*_SLOTS, Slot("vhat", is_optional=True)),
+            (*_SLOTS, _VHAT),
             scalars={"iter": "iter"},
             hyper={n: n for n in ("learning_rate", "decay", "beta_1", "beta_2")},
+            listed=Listed(_APART),
         ),
+        "keras1": Spelling("Adam", (*_SLOTS, _VHAT), scalars={"iter": "iter"}, listed=Listed(_APART)),
+        "keras2": by_keras2("Adam"),
+        "keras3": by_keras3("Adam"),
     },
     change_adam,
 )

@@ -18,8 +18,8 @@ from ckptmigrate.optimizers.owners import Claim, claim, readings
 from ckptmigrate.optimizers.tf1_scalars import is_power, power_pairs, with_loss_scale, with_powers
 from ckptmigrate.table import OptimizerState, Tensor
 
-TITLES = {o.dialects["tf1"].title: o.kind for o in OPTIMIZERS if "tf1" in o.dialects and o.dialects["tf1"].slots}
-TITLES |= dict.fromkeys(sorted(FOREIGN), UNKNOWN)
+TITLES = dict.fromkeys(sorted(FOREIGN), UNKNOWN)
+TITLES |= {o.dialects["tf1"].title: o.kind for o in OPTIMIZERS if "tf1" in o.dialects and o.dialects["tf1"].slots}
 
 # Endings under a variable's name that are no optimizer's: zero-debiased averages, pruning, partitions.
 NOT_SLOTS = frozenset({"biased", "local_step", "mask", "threshold", "part"})

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ckptmigrate.optimizers.adam import read_step
-from ckptmigrate.optimizers.catalog import FOREIGN, LOSS_SCALE, OPTIMIZERS, UNKNOWN, spelling
+from ckptmigrate.optimizers.catalog import LOSS_SCALE, OPTIMIZERS, UNKNOWN, is_foreign, spelling
 from ckptmigrate.optimizers.record import Spelling
 from ckptmigrate.optimizers.scalars import scalar_value, whole_value
 from ckptmigrate.table import OptimizerState, SlotKey, Stored
@@ -60,7 +60,7 @@ def identify(dialect: str, slots: set[str], scalars: set[str], title: str = "") 
 
     Among several, the one by that title, else the one that misses the fewest of its hyperparameters.
     """
-    if title in FOREIGN:
+    if is_foreign(title, dialect):
         return UNKNOWN
     fits = []
     for optimizer in OPTIMIZERS:

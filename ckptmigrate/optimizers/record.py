@@ -19,6 +19,10 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})  # what a record that holds no
 
 StepFactory = Callable[[Shape, DType], tuple[Step, ...]]
 
+# What every optimizer of the newer Keras stores in object-based files: its step, and its rate where that is a number.
+KERAS_STEP: Mapping[str, str] = MappingProxyType({"iter": "_iterations"})
+KERAS_RATE: Mapping[str, str] = MappingProxyType({"learning_rate": "_learning_rate"})
+
 
 class Slot(NamedTuple):
     """A slot in one dialect.
@@ -28,17 +32,48 @@ class Slot(NamedTuple):
         spelled: The dialect's own name (`accum_grad`); empty where it is the canonical one.
         initial: What the dialect fills a fresh slot with.
         is_optional: True when only some settings create it (vhat, mg).
+        shape: The slot's shape, given its variable's name and shape, where that differs (Adafactor's rows and columns);
+            None for a variable that hasn't this slot.
     """
 
     name: str
     spelled: str = ""
     initial: float = 0.0
     is_optional: bool = False
+    shape: Callable[[str, Shape], Shape | None] | None = None
 
     @property
     def spelling(self) -> str:
         """The name as the dialect writes it."""
         return self.spelled or self.name
+
+
+class Block(NamedTuple):
+    """Slots that stand together in a list: these of the first variable, in this order, then of the next.
+
+    Attributes:
+        slots: Canonical names.
+        when: The setting (momentum, centered, amsgrad) that makes the optimizer create them; "" for always.
+    """
+
+    slots: tuple[str, ...]
+    when: str = ""
+
+
+class Listed(NamedTuple):
+    """The order in which a list-based dialect keeps an optimizer's state (`get_weights`, `variables`).
+
+    Attributes:
+        blocks: One after the other; within each, variable by variable.
+        first: Scalars before the slots, by canonical name.
+        last: Scalars behind them.
+        is_padded: True when a variable that lacks a slot has a scalar in its place (Keras 3's Adafactor).
+    """
+
+    blocks: tuple[Block, ...]
+    first: tuple[str, ...] = ("iter",)
+    last: tuple[str, ...] = ()
+    is_padded: bool = False
 
 
 class Spelling(NamedTuple):
@@ -51,6 +86,8 @@ class Spelling(NamedTuple):
             variant of the optimizer. Empty where slots are written by name.
         scalars: State owned by no variable, canonical name -> as spelled.
         hyper: Hyperparameters stored as float32 scalars, canonical name -> as spelled.
+        listed: The order of its list; None for dialects without lists.
+        lists: Slot -> the list that holds it in object-based files (m -> `_momentums`), in keras2 and keras3.
     """
 
     title: str
@@ -58,6 +95,8 @@ class Spelling(NamedTuple):
     numbered: tuple[tuple[str, ...], ...] = ()
     scalars: Mapping[str, str] = NOTHING
     hyper: Mapping[str, str] = NOTHING
+    listed: Listed | None = None
+    lists: Mapping[str, str] = NOTHING
 
     def slot(self, name: str) -> Slot | None:
         """The slot of that canonical name."""

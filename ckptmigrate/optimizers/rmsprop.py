@@ -7,7 +7,18 @@
 from __future__ import annotations
 
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.record import Case, Change, Optimizer, Slot, Spelling, unchanged
+from ckptmigrate.optimizers.record import (
+    KERAS_RATE,
+    KERAS_STEP,
+    Block,
+    Case,
+    Change,
+    Listed,
+    Optimizer,
+    Slot,
+    Spelling,
+    unchanged,
+)
 
 
 def change_rmsprop(case: Case) -> Change:
@@ -37,21 +48,36 @@ def _placement(case: Case, momentum: float | None) -> Issue:
     )
 
 
-_RMS, _MOMENTUM, _MG = Slot("rms"), Slot("momentum"), Slot("mg", is_optional=True)
+_RMS, _MG = Slot("rms"), Slot("mg", is_optional=True)
+_MOMENTUM = Slot("momentum", is_optional=True)
+_BLOCKS = (Block(("rms",)), Block(("momentum",), "momentum"), Block(("mg",), "centered"))
+_KERAS_SLOTS = (Slot("rms", "velocity"), _MOMENTUM, Slot("mg", "average_gradient", is_optional=True))
+_LISTS = {"rms": "_velocities", "momentum": "_momentums", "mg": "_average_gradients"}
 
 RMSPROP = Optimizer(
     "rmsprop",
     {
         "tf1": Spelling(
             "RMSProp",
-            (Slot("rms", initial=1.0), _MG, _MOMENTUM),
+            (Slot("rms", initial=1.0), _MG, Slot("momentum")),
             numbered=(("rms", "momentum"), ("rms", "mg", "momentum")),
         ),
         "keras-legacy": Spelling(
             "RMSprop",
-            (_RMS, Slot("momentum", is_optional=True), _MG),
+            (_RMS, _MOMENTUM, _MG),
             scalars={"iter": "iter"},
             hyper={n: n for n in ("learning_rate", "decay", "rho", "momentum")},
+            listed=Listed(_BLOCKS),
+        ),
+        "keras1": Spelling("RMSprop", (_RMS,), scalars={"iter": "iter"}, listed=Listed(_BLOCKS[:1])),
+        "keras2": Spelling("RMSprop", _KERAS_SLOTS, (), KERAS_STEP, KERAS_RATE, Listed(_BLOCKS), _LISTS),
+        "keras3": Spelling(
+            "RMSprop",
+            _KERAS_SLOTS,
+            scalars=KERAS_STEP,
+            hyper=KERAS_RATE,
+            listed=Listed(_BLOCKS, ("iter", "learning_rate")),
+            lists=_LISTS,
         ),
     },
     change_rmsprop,

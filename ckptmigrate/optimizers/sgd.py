@@ -13,7 +13,19 @@ import numpy as np
 from ckptmigrate.dtypes import DType
 from ckptmigrate.errors import TargetError
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.record import Case, Change, Optimizer, Slot, Spelling, StepFactory, unchanged
+from ckptmigrate.optimizers.record import (
+    KERAS_RATE,
+    KERAS_STEP,
+    Block,
+    Case,
+    Change,
+    Listed,
+    Optimizer,
+    Slot,
+    Spelling,
+    StepFactory,
+    unchanged,
+)
 from ckptmigrate.optimizers.scalars import shown
 from ckptmigrate.steps import Arrays, Shape, Step
 
@@ -87,16 +99,44 @@ def _needs_rate(case: Case, rate: float | None) -> Issue:
     )
 
 
+_MOMENTUM = Slot("momentum")
+_APART = (Block(("momentum",), "momentum"),)
+_ALWAYS = (Block(("momentum",)),)  # also where momentum is 0
+_LISTS = {"momentum": "momentums"}
+
 SGD = Optimizer(
     "sgd",
-    {"tf1": Spelling("GradientDescent"), "keras-legacy": Spelling("SGD", scalars=_ITER, hyper=_HYPER)},
+    {
+        "tf1": Spelling("GradientDescent"),
+        "keras-legacy": Spelling("SGD", scalars=_ITER, hyper=_HYPER, listed=Listed(())),
+        "keras1": Spelling("SGD", scalars=_ITER, listed=Listed(())),
+        "keras2": Spelling("SGD", scalars=KERAS_STEP, hyper=KERAS_RATE, listed=Listed(())),
+        "keras3": Spelling("SGD", scalars=KERAS_STEP, hyper=KERAS_RATE, listed=Listed((), ("iter", "learning_rate"))),
+    },
 )
 
 MOMENTUM = Optimizer(
     "momentum",
     {
-        "tf1": Spelling("Momentum", (Slot("momentum"),), numbered=(("momentum",),)),
-        "keras-legacy": Spelling("SGD", (Slot("momentum"),), scalars=_ITER, hyper=_HYPER),
+        "tf1": Spelling("Momentum", (_MOMENTUM,), numbered=(("momentum",),)),
+        "keras-legacy": Spelling("SGD", (_MOMENTUM,), scalars=_ITER, hyper=_HYPER, listed=Listed(_APART)),
+        "keras1": Spelling("SGD", (_MOMENTUM,), scalars=_ITER, listed=Listed(_ALWAYS)),
+        "keras2": Spelling(
+            "SGD",
+            (Slot("momentum", "m"),),
+            scalars=KERAS_STEP,
+            hyper=KERAS_RATE,
+            listed=Listed(_ALWAYS),
+            lists=_LISTS,
+        ),
+        "keras3": Spelling(
+            "SGD",
+            (_MOMENTUM,),
+            scalars=KERAS_STEP,
+            hyper=KERAS_RATE,
+            listed=Listed(_APART, ("iter", "learning_rate")),
+            lists=_LISTS,
+        ),
     },
     change_momentum,
 )

@@ -50,7 +50,7 @@ def with_powers(
     Pairs that can't be told apart all go to the first Adam without powers, which then has no step unless they agree.
     """
     given: dict[int, list[PowerPair]] = {}
-    adams = [i for i, state in enumerate(states) if state.kind == "adam"]
+    adams = [i for i, state in enumerate(states) if state.kind in ("adam", "adamw")]
     by_scope = _grouped((_scope(states[i]), i) for i in adams)
     for scope, found in _grouped((pair.scope, pair) for pair in pairs).items():
         if scope and len(found) == len(by_scope.get(scope, ())) == 1:

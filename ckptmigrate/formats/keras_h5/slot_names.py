@@ -36,10 +36,10 @@ _STEP = {"keras1": "iterations", "keras-legacy": "iter", "keras2": "iteration", 
 
 # Scalars that stand in the list; learning rates and betas stand in the configuration instead.
 _LISTED = {
-    "keras1": ("iter", "m_schedule"),
+    "keras1": ("iter", "momentum_cache"),
     "keras-legacy": ("iter", "momentum_cache"),
     "keras2": ("iter",),
-    "keras3": ("iter", "learning_rate", "u_product"),
+    "keras3": ("iter", "learning_rate", "momentum_cache"),
 }
 
 
@@ -114,7 +114,7 @@ class Spelled:
             step = _STEP[self.dialect]
             name = step if self.dialect == "keras2" else f"{self.title}/{step}"
         elif self.dialect == "keras3":
-            name = f"{self.title}/{'variable' if name == 'u_product' else name or f'variable_{self.number}'}"
+            name = f"{self.title}/{'variable' if name == 'momentum_cache' else name or f'variable_{self.number}'}"
         elif not name or "/" in name:
             name = f"training/{self.title}/Variable_{self.number}"
         else:

@@ -32,7 +32,7 @@ from ckptmigrate.table import LOSSY_ROLES, Checkpoint, OptimizerState, Stored, T
 _DATASET = re.compile(r"(?:.+/)?vars/[^/]+", re.DOTALL)
 _UNDERSCORED = re.compile(r"(?:query|key|value|output)_dense")  # tf_keras has them as private attributes only
 _TITLES = {"sgd": "SGD", "momentum": "SGD", LOSS_SCALE: "loss_scale_optimizer"}  # others are called after their kind
-_SCALARS = {"keras2": {"iter"}, "keras3": {"iter", "learning_rate", "u_product"}}
+_SCALARS = {"keras2": {"iter"}, "keras3": {"iter", "learning_rate", "momentum_cache"}}
 _NO_CLASSES = "its place isn't known: groups of a v3 file are called after the classes of layers"
 _TEMPLATE = "give --template with a .keras or .weights.h5 file of the target model"
 

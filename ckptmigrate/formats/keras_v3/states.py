@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ckptmigrate.formats.keras_states import AVERAGE, Owner, StateList, bind
+from ckptmigrate.formats.keras_states import Owner, StateList, bind
 from ckptmigrate.formats.keras_v3.naming import INNER, OPTIMIZER, counted
 from ckptmigrate.formats.keras_v3.nodes import Node
 from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers.catalog import AVERAGE
 from ckptmigrate.optimizers.scalars import whole_value
 from ckptmigrate.table import OptimizerState, SlotKey, Stored, Tensor
 
