@@ -7,20 +7,19 @@ forms that promise far more than is stored. No handle stays open between calls. 
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ckptmigrate.dtypes import BY_NAME, STRING, DType, from_numpy
 from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
+from ckptmigrate.wire.hdf5_window import Window, growing_by
 from ckptmigrate.wire.reading import opened, read_bytes
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -35,9 +34,7 @@ MAX_DEPTH = 256  # of groups: a path grows with each; the deepest models have so
 _ALLOWANCE = 64 << 20
 _SHARE = 4  # times the file's size
 
-_HEAP = b"GCOL"  # strings of any length lie in such a collection
-_OBJECT = struct.Struct("<H6xQ")  # header of an object in it: index, number of references, reserved, size
-
+_NUMBERS = "biufc"  # NumPy's kinds of them
 _HARD_LINK = 0  # H5L_TYPE_HARD
 # H5Z_FILTER_DEFLATE..SCALEOFFSET and lzf, which h5py brings along. Others HDF5 would look for in plugin folders.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
@@ -111,7 +108,7 @@ class Dataset:
         """One by one: many may point to the same bytes, so that nothing but this bounds their sum."""
         left = self.place.file.stat().st_size
         values: np.ndarray[Any, Any] = np.empty(self.shape, object)
-        with _growing_by(_ALLOWANCE + _SHARE * left):
+        with growing_by(_ALLOWANCE + _SHARE * left):
             for index in np.ndindex(self.shape):
                 values[index] = bytes(dataset[index])
                 left -= len(values[index])
@@ -151,9 +148,9 @@ def read_tree(place: Place) -> Tree:
         SourceError: It can't be opened, or is packed by a filter that HDF5 doesn't bring along.
         DamagedError: No HDF5 file, or damaged, or one that leads out of itself, in a circle, or promises too much.
     """
-    with _opened(place, "") as root, _growing_by(_ALLOWANCE + _SHARE * place.file.stat().st_size):
+    with _opened(place, "") as root, growing_by(_ALLOWANCE + _SHARE * place.file.stat().st_size):
         tree = Tree(place)
-        walker = _Walker(tree, place.file.stat().st_size)
+        walker = _Walker(tree, root.id, place.file.stat().st_size)
         pending = [("", root.id, 0)]
         while pending:
             path, group, depth = pending.pop()
@@ -188,122 +185,153 @@ def _as_texts(value: Attribute) -> tuple[str, ...]:
     return tuple(v for v in values if isinstance(v, str))
 
 
-class _Walker:
-    """Looks at groups, one after the other, and puts what it finds into a tree."""
+class _Form(NamedTuple):
+    """An element type, whatever number of datasets have it.
 
-    def __init__(self, tree: Tree, file_size: int) -> None:
+    Attributes:
+        stored: As NumPy has it.
+        nbytes: Bytes of an element.
+        dtype: Ours; None where there is none.
+        is_opaque: Bytes that only an attribute of the dataset tells the type of.
+        is_exact: The bytes are what NumPy takes them for.
+    """
+
+    stored: np.dtype[Any]
+    nbytes: int
+    dtype: DType | None
+    is_opaque: bool = False
+    is_exact: bool = False
+
+
+class _Walker:
+    """Looks at groups, one after the other, and puts what it finds into a tree.
+
+    Every call of h5py counts: files have tens of thousands of objects, and each takes some twenty calls.
+    """
+
+    def __init__(self, tree: Tree, root: Any, file_size: int) -> None:
+        import h5py
+
         self.tree = tree
         self.file_size = file_size
-        self.seen: set[tuple[int, int]] = set()
+        self.end = tree.place.size if tree.place.size >= 0 else file_size
+        self.seen = {h5py.h5o.get_info(root).addr}
+        self.forms: dict[bytes, _Form] = {}
 
     def visit(self, path: str, group: Any, depth: int) -> list[tuple[str, Any, int]]:
         """One group; returns those in it."""
         import h5py
 
-        where = f"{self.tree.place.file}, group {'/' + path!r}"
-        about = h5py.h5o.get_info(group)
-        if (about.fileno, about.addr) in self.seen or depth > MAX_DEPTH:
-            raise DamagedError("hard links lead to a group in circles, or twice", where=where)
-        self.seen.add((about.fileno, about.addr))
-        self.tree.groups[path] = self._attributes(group, where)
-        names: list[bytes] = []
-        group.links.iterate(names.append)
+        self.tree.groups[path] = self._attributes(group, path)
+        links: list[tuple[bytes, int, int]] = []
+        group.links.iterate(lambda name, link: links.append((name, link.type, link.u)), info=True)
         inner = []
-        for name in names:
-            full = (
-                f"{path}/{name.decode('utf-8', 'surrogateescape')}" if path else name.decode("utf-8", "surrogateescape")
-            )
-            if group.links.get_info(name).type != _HARD_LINK:
-                raise DamagedError(
-                    "a link that may lead out of the file: not followed", where=_at(self.tree.place, full)
-                )
+        for name, kind, address in links:
+            full = name.decode("utf-8", "surrogateescape")
+            full = f"{path}/{full}" if path else full
+            if kind != _HARD_LINK:
+                message = "a link that may lead out of the file: not followed"
+                raise DamagedError(message, where=_at(self.tree.place, full))
+            if address in self.seen or depth == MAX_DEPTH:
+                message = "hard links lead to a group in circles, or twice"
+                raise DamagedError(message, where=_at(self.tree.place, full))
             found = h5py.h5o.open(group, name)
-            if isinstance(found, h5py.h5g.GroupID):
-                inner.append((full, found, depth + 1))
-            elif isinstance(found, h5py.h5d.DatasetID):
+            if isinstance(found, h5py.h5d.DatasetID):
                 self.tree.datasets[full] = self._dataset(full, found)
+            elif isinstance(found, h5py.h5g.GroupID):
+                self.seen.add(address)
+                inner.append((full, found, depth + 1))
         return inner
 
-    def _attributes(self, owner: Any, where: str) -> dict[str, Attribute]:
+    def _attributes(self, owner: Any, path: str) -> dict[str, Attribute]:
         import h5py
 
         values: dict[str, Attribute] = {}
-        for index in range(h5py.h5a.get_num_attrs(owner)):
-            attribute = h5py.h5a.open(owner, index=index)
-            name = attribute.name.decode("utf-8", "surrogateescape")
-            if math.prod(attribute.shape or ()) * attribute.get_type().get_size() > self.file_size:
-                raise DamagedError(f"attribute {name!r} would be larger than the file", where=where)
-            value = _value(attribute)
+        names: list[bytes] = []
+        if h5py.h5a.get_num_attrs(owner):
+            h5py.h5a.iterate(owner, names.append)
+        for name in names:
+            attribute = h5py.h5a.open(owner, name)
+            called, form = name.decode("utf-8", "surrogateescape"), self._form(attribute.get_type())
+            if math.prod(attribute.shape or ()) * form.nbytes > self.file_size:
+                message = f"attribute {called!r} would be larger than the file"
+                raise DamagedError(message, where=_at(self.tree.place, f"/{path}"))
+            value = _value(attribute, form)
             if value is not None:
-                values[name] = value
+                values[called] = value
         return values
 
     def _dataset(self, path: str, found: Any) -> Dataset:
         import h5py
 
-        place, where = self.tree.place, _at(self.tree.place, path)
-        plist, shape = found.get_create_plist(), tuple(found.shape or ())
-        try:
-            stored = found.dtype
-        except TypeError:  # types that NumPy has no counterpart for
-            stored = np.dtype(np.void)
-        if plist.get_layout() == h5py.h5d.VIRTUAL or plist.get_external_count():
-            raise DamagedError("its elements lie in another file: not read", where=where)
-        filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+        place = self.tree.place
+        plist, shape, form = found.get_create_plist(), tuple(found.shape or ()), self._form(found.get_type())
+        layout, filters = plist.get_layout(), [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+        if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
+            raise DamagedError("its elements lie in another file: not read", where=_at(place, path))
         if not _FILTERS.issuperset(filters):
-            raise SourceError(f"packed by filter {filters}: a plugin, which is not loaded", where=where)
-        nbytes, kept = math.prod(shape) * found.get_type().get_size(), found.get_storage_size()
+            raise SourceError(f"packed by filter {filters}: a plugin, which is not loaded", where=_at(place, path))
+        nbytes, kept = math.prod(shape) * form.nbytes, found.get_storage_size()
         if nbytes > BOMB_BYTES and nbytes > BOMB_RATIO * kept:
-            raise DamagedError(f"{nbytes} bytes promised, {kept} stored: a bomb", where=where)
-        if plist.get_layout() == h5py.h5d.CHUNKED:
-            chunk = math.prod(plist.get_chunk()) * found.get_type().get_size()
+            raise DamagedError(f"{nbytes} bytes promised, {kept} stored: a bomb", where=_at(place, path))
+        if layout == h5py.h5d.CHUNKED:
+            chunk = math.prod(plist.get_chunk()) * form.nbytes
             if chunk > BOMB_BYTES and chunk > BOMB_RATIO * max(kept, nbytes):
-                raise DamagedError(f"cut into pieces of {chunk} bytes, {kept} stored: a bomb", where=where)
-        raw = None
-        dtype = _dtype(stored, found)
-        is_plain = plist.get_layout() == h5py.h5d.CONTIGUOUS and dtype is not None and dtype.is_raw
-        if is_plain and kept and not filters and found.get_type().equal(h5py.h5t.py_create(stored)):
+                raise DamagedError(f"cut into pieces of {chunk} bytes, {kept} stored: a bomb", where=_at(place, path))
+        raw, stored = None, form.stored
+        dtype = self._named(found, form, path) if form.is_opaque else form.dtype
+        is_plain = layout == h5py.h5d.CONTIGUOUS and form.is_exact and dtype is not None and dtype.is_raw
+        if is_plain and kept and not filters:
             offset = found.get_offset()
-            if kept != nbytes or offset is None or offset + nbytes > self._end():
-                raise DamagedError(f"{nbytes} bytes expected, the file ends before them: truncated", where=where)
+            if kept != nbytes or offset is None or offset + nbytes > self.end:
+                message = f"{nbytes} bytes expected, the file ends before them: truncated"
+                raise DamagedError(message, where=_at(place, path))
             raw = Raw(place.base + offset, nbytes, stored.newbyteorder("<") != stored)
         return Dataset(place, path, shape, dtype, stored, raw)
 
-    def _end(self) -> int:
-        return self.tree.place.size if self.tree.place.size >= 0 else self.file_size
+    def _named(self, dataset: Any, form: _Form, path: str) -> DType | None:
+        """Our type for opaque bytes: Keras 3 stores types that HDF5 lacks so, with an attribute that names them."""
+        named = BY_NAME.get(str(self._attributes(dataset, path).get("dtype")))
+        return named if named is not None and named.is_raw and named.nbytes == form.nbytes else None
+
+    def _form(self, kind: Any) -> _Form:
+        """What an HDF5 type is here; asked once for every type that the file has."""
+        told = kind.encode()
+        if told not in self.forms:
+            self.forms[told] = _form(kind)
+        return self.forms[told]
 
 
 def _at(place: Place, path: str) -> str:
     return f"{place.file}, {path!r}"
 
 
-def _dtype(stored: np.dtype[Any], dataset: Any) -> DType | None:
-    """Our type; Keras 3 stores types that HDF5 lacks as opaque bytes with an attribute that names them."""
+def _form(kind: Any) -> _Form:
     import h5py
 
-    if stored.kind == "V" and stored.names is None and stored.subdtype is None:
-        name = _value(h5py.h5a.open(dataset, b"dtype")) if h5py.h5a.exists(dataset, b"dtype") else None
-        named = BY_NAME.get(name) if isinstance(name, str) else None
-        return named if named is not None and named.is_raw and named.nbytes == stored.itemsize else None
+    try:
+        stored = kind.dtype
+    except TypeError:  # types that NumPy has no counterpart for
+        stored = np.dtype(np.void)
     if stored.kind == "O":
-        return STRING if h5py.check_string_dtype(stored) is not None else None
-    return from_numpy(stored)
+        return _Form(stored, kind.get_size(), STRING if h5py.check_string_dtype(stored) is not None else None)
+    is_opaque = stored.kind == "V" and stored.names is None and stored.subdtype is None
+    is_exact = (is_opaque or stored.kind in _NUMBERS) and kind.equal(h5py.h5t.py_create(stored))
+    return _Form(stored, kind.get_size(), from_numpy(stored), is_opaque, is_exact)
 
 
-def _value(attribute: Any) -> Attribute | None:
+def _value(attribute: Any, form: _Form) -> Attribute | None:
     """An attribute's value: texts as str whatever their form, arrays as tuples; None for what is neither."""
     import h5py
 
-    stored = attribute.dtype
     if attribute.get_space().get_simple_extent_type() == h5py.h5s.NULL:
         return ()
-    if stored.kind == "O" and h5py.check_string_dtype(stored) is None:
+    if form.stored.kind == "O" and form.dtype is not STRING:
         return None
-    array = np.empty(attribute.shape, dtype=stored)
+    array = np.empty(attribute.shape, dtype=form.stored)
     attribute.read(array)
-    plain = array.tolist()
-    values = [_plain(v) for v in array.reshape(-1).tolist()] if array.shape else _plain(plain)
-    return tuple(values) if isinstance(values, list) else values
+    values = array.tolist()
+    return tuple(map(_plain, array.reshape(-1).tolist())) if array.shape else _plain(values)
 
 
 def _plain(value: Any) -> Any:
@@ -322,7 +350,7 @@ def _opened(place: Place, path: str) -> Iterator[Any]:
         if place.base + size > end:
             raise DamagedError(f"{size} bytes expected, {max(end - place.base, 0)} found: truncated", where=where)
         try:
-            with h5py.File(_Window(descriptor, place, size), "r") as file:
+            with h5py.File(Window(descriptor, place.file, place.base, size), "r") as file:
                 yield file
         except CkptMigrateError:
             raise
@@ -332,67 +360,5 @@ def _opened(place: Place, path: str) -> Iterator[Any]:
             raise DamagedError(f"not an HDF5 file, or a damaged one: {_first_line(error)}", where=where) from error
 
 
-@contextmanager
-def _growing_by(allowance: int) -> Iterator[None]:
-    """Allocations that make this process grow by more fail while this lasts; on Linux, which tells its size."""
-    try:
-        import resource
-
-        used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    except (ImportError, OSError):
-        yield
-        return
-    limit = used + allowance
-    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(limit, soft), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip("'\"").partition("\n")[0] or type(error).__name__
-
-
-class _Window(io.RawIOBase):
-    """Some bytes of an open file, as a file of their own; read-only, and without a path HDF5 could go on from."""
-
-    def __init__(self, descriptor: int, place: Place, size: int) -> None:
-        self._descriptor, self._place, self._base, self._size, self._at = descriptor, place, place.base, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        count = max(0, min(len(view), self._size - self._at))
-        found = os.preadv(self._descriptor, [view[:count]], self._base + self._at)
-        if view[: len(_HEAP)] == _HEAP:
-            _check_heap(view[:found], f"{self._place.file}, byte {self._base + self._at}")
-        self._at += found
-        return found
-
-
-def _check_heap(heap: memoryview, what: str) -> None:
-    """Refuses a heap of strings with free space of no size: HDF5 1.14 looks for the end of it for ever.
-
-    File format, III.E: signature, version, size of the heap; then objects with index, count, and size; index 0 is what
-    is free, its size includes its own header. Lengths are of 8 bytes in all files that h5py writes.
-    """
-    at, end = _OBJECT.size, min(len(heap), int.from_bytes(heap[8:16], "little"))
-    while at + _OBJECT.size <= end:
-        index, size = _OBJECT.unpack_from(heap, at)
-        if not index and not size:
-            raise DamagedError("free space of no size", where=what)
-        at += _OBJECT.size + (size + 7) // 8 * 8 if index else size
