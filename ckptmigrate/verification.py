@@ -18,12 +18,14 @@ from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan, row_name
 from ckptmigrate.provenance import Made, how_made
+from ckptmigrate.renewal import Renewal, family_of, renewed
 from ckptmigrate.report import Report, Row
 from ckptmigrate.table import Checkpoint, Entry, Tensor
 
 Progress = Callable[[str, int, int], None]
 
-LEVELS = ("bits", "framework", "forward")
+LEVELS = ("bits", "framework", "forward", "resume")
+OWN_MODELS = ("forward", "resume")  # levels that run the user's code, and compare nothing else
 
 
 def no_progress(phase: str, done: int, total: int) -> None:
@@ -187,6 +189,7 @@ def verify(
     *,
     level: str = "bits",
     model: str = "",
+    steps: int | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     progress: Progress = no_progress,
@@ -197,9 +200,12 @@ def verify(
     Args:
         source, target: Paths as people have them.
         level: bits | framework (the real TensorFlow restores the target too; needs the extra) | forward (two models of
-            yours, one restored from each side, give the same outputs; nothing else is compared).
-        model: For level forward: `PKG.MOD:FN`, as docs/forward.md describes it. Its code is run.
-        rtol, atol: For level forward: tolerances, see `framework.forward`.
+            yours, one restored from each side, give the same outputs) | resume (they train on in the same way). The
+            last two compare nothing else.
+        model: For levels forward and resume: `PKG.MOD:FN`, as docs/forward.md or docs/resume.md describes it. Its code
+            is run.
+        steps: For level resume: how many steps both sides train.
+        rtol, atol: For levels forward and resume: tolerances, see `framework.forward` and `framework.resume`.
         progress: Told the phase, and how much of how much is done.
         mapping: How the one was made from the other, fields of MappingOptions; without a mapping it is the one that the
             target's provenance names.
@@ -207,12 +213,13 @@ def verify(
     Raises:
         CkptMigrateError: A side can't be read.
     """
-    _check_level(level, model, (rtol, atol))
+    told = {name: v for name, v in (("steps", steps), ("rtol", rtol), ("atol", atol)) if v is not None}
+    _check_level(level, model, told)
     with ExitStack() as stack:
         a, b = (stack.enter_context(formats.open_checkpoint(path)) for path in (source, target))
         asked = MappingOptions(**mapping)
-        if level == "forward":
-            return _forward(a, b, model, {"rtol": rtol, "atol": atol}, asked)
+        if level in OWN_MODELS:
+            return _by_own_models(level, a, b, asked, {"model": model, **told})
         asked, made = how_made(b, asked)
         plan, chosen = _plan_against(a, b, asked, made, stack.enter_context)
         kept = stack.enter_context(formats.open_checkpoint(asked.template)) if asked.template else None
@@ -231,26 +238,29 @@ def verify(
         return report
 
 
-def _check_level(level: str, model: str, tolerances: Sequence[float | None]) -> None:
+def _check_level(level: str, model: str, told: Mapping[str, float]) -> None:
     if level not in LEVELS:
         raise UsageError(f"--level {level}: expected {' | '.join(LEVELS)}")
-    if level != "forward" and (model or any(t is not None for t in tolerances)):
-        raise UsageError(f"--model, --rtol and --atol are for --level forward, not {level}")
-    if level == "forward" and not model:
-        hint = "--model PKG.MOD:FN; docs/forward.md says what it names"
-        raise UsageError("--level forward runs two models of yours, which --model names", hint=hint)
+    if level not in OWN_MODELS and (model or told.keys() - {"steps"}):
+        raise UsageError(f"--model, --rtol and --atol are for --level forward and resume, not {level}")
+    if level != "resume" and "steps" in told:
+        raise UsageError(f"--steps is for --level resume, not {level}")
+    if told.get("steps", 1) < 1:
+        raise UsageError(f"--steps {told['steps']}: expected at least one step")
+    if level in OWN_MODELS and not model:
+        hint = f"--model PKG.MOD:FN; docs/{level}.md says what it names"
+        raise UsageError(f"--level {level} runs two models of yours, which --model names", hint=hint)
 
 
-def _forward(
-    a: Checkpoint, b: Checkpoint, model: str, tolerances: Mapping[str, float | None], asked: MappingOptions
-) -> Report:
+def _by_own_models(level: str, a: Checkpoint, b: Checkpoint, asked: MappingOptions, told: Mapping[str, Any]) -> Report:
     from ckptmigrate.framework.forward import forward
+    from ckptmigrate.framework.resume import resume
 
-    report = forward(a, b, model, **{name: value for name, value in tolerances.items() if value is not None})
+    report = (forward if level == "forward" else resume)(a, b, **told)
     if asked == MappingOptions():
         return report
-    message = "mapping options play no part here: only the models' outputs are compared"
-    return replace(report, issues=(*report.issues, Issue("forward", "note", "", message)))
+    message = "mapping options play no part here: only what the models do is compared"
+    return replace(report, issues=(*report.issues, Issue(level, "note", "", message)))
 
 
 def diff(
@@ -281,6 +291,8 @@ def _plan_against(
     a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | None, enter: Enter
 ) -> tuple[Plan, Chosen]:
     """Plans `a` with `b` as its template; `made` is how `b` was made from it, where it says so."""
+    renewal = renewed(a, asked, b.format) if not family_of(b) else Renewal(a, asked)
+    a, asked = renewal.source, renewal.asked
     chosen = _choose(a, b, asked, made, enter)
     if not asked.template and (made is None or not made.template):  # then no value came from a template
         fills = tuple(replace(f, value="zeros") if f.value == "template" else f for f in chosen.assignment.fills)
@@ -298,7 +310,7 @@ def _plan_against(
         dtype=flags.dtype,
         blocks=chosen.blocks,
     )
-    plan = make_plan(a, chosen.assignment, chosen.template, options)
+    chosen, plan = renewal.completed(chosen, make_plan(a, chosen.assignment, chosen.template, options))
     if writer is not None and made is not None:
         unheld = writer.check(plan.result(), WriteOptions())
         plan = plan.without({i.name for i in unheld if i.kind == "unholdable"}, f"{b.format} can't hold it")

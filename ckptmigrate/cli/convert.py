@@ -28,7 +28,8 @@ VERIFY_EXAMPLES = """\b
 Examples:
   ckptmigrate verify train/model.ckpt-300 out/ckpt-0
   ckptmigrate verify train/model.ckpt-300 out/ckpt-0 --level framework
-  ckptmigrate verify train/model.ckpt-300 out/ckpt-0 --level forward --model my_models:both"""
+  ckptmigrate verify train/model.ckpt-300 out/ckpt-0 --level forward --model my_models:both
+  ckptmigrate verify train/model.ckpt-300 out/ckpt-0 --level resume --model my_training:both --steps 20"""
 
 DIFF_EXAMPLES = """\b
 Examples:
@@ -115,7 +116,8 @@ def verify(
         typer.Option(
             "--level",
             help="bits: every byte. framework: TensorFlow restores it too. "
-            "forward: two models of yours give the same outputs (and nothing else is compared).",
+            "forward: two models of yours give the same outputs. resume: they train on in the same way. "
+            "The last two compare nothing else.",
         ),
     ] = options.Level.bits,
     model: Annotated[
@@ -123,16 +125,23 @@ def verify(
         typer.Option(
             "--model",
             metavar="PKG.MOD:FN",
-            help="For forward: a function of yours that gives the two models, see docs/forward.md. "
-            "Its code, and only this, is run because you ask for it.",
+            help="For forward and resume: a function of yours that gives the two models, see docs/forward.md and "
+            "docs/resume.md. Its code, and only this, is run because you ask for it.",
         ),
     ] = "",
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="For resume: training steps of each side. Default 5.")
+    ] = None,
     rtol: Annotated[
         float | None,
-        typer.Option("--rtol", min=0, help="For forward: tolerance, of an output's largest value. Default 1e-4."),
+        typer.Option(
+            "--rtol",
+            min=0,
+            help="For forward and resume: tolerance, of an output's (default 1e-4) or weight's (1e-5) largest value.",
+        ),
     ] = None,
     atol: Annotated[
-        float | None, typer.Option("--atol", min=0, help="For forward: absolute tolerance. Default 1e-6.")
+        float | None, typer.Option("--atol", min=0, help="For forward and resume: absolute tolerance. Default 1e-6.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -144,9 +153,8 @@ def verify(
     def work(tell: Progress) -> Report:
         from ckptmigrate.verification import verify as run
 
-        return run(
-            source, destination, level=options.text(level), model=model, rtol=rtol, atol=atol, progress=tell, **keywords
-        )
+        checks: dict[str, Any] = {"model": model, "steps": steps, "rtol": rtol, "atol": atol}
+        return run(source, destination, level=options.text(level), progress=tell, **checks, **keywords)
 
     _answer(work, as_json, source, destination, plan=False)
 

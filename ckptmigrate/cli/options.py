@@ -60,6 +60,7 @@ class Level(str, Enum):
     bits = "bits"
     framework = "framework"
     forward = "forward"
+    resume = "resume"
 
 
 def text(choice: Enum | None) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ckptmigrate.cli.answer import issue_lines
+from ckptmigrate.cli.models import level_of, model_facts, model_lines, model_summary
 from ckptmigrate.cli.text import columns, count, shortened, size, visible
 from ckptmigrate.runs import ARROW, collapse, fold
 
@@ -37,8 +38,8 @@ def report_lines(report: Report, *, hint: str = "", equal: str = "verified", pla
     """
     yield f"{equal if report.verdict == 'verified' else VERDICTS[report.verdict]}: {_summary(report)}"
     yield from columns(_facts(report))
-    if "forward" in report.details:
-        yield from _outputs(report.rows)
+    if level_of(report):
+        yield from model_lines(report)
     elif report.verdict != "refused":
         yield from _sections(report, plan)
     if report.issues:
@@ -60,25 +61,21 @@ def _sections(report: Report, plan: bool) -> Iterator[str]:
         yield from _section(outcome, [r for r in report.rows if r.outcome == outcome])
 
 
-def _outputs(rows: Sequence[Row]) -> Iterator[str]:
-    """Every output of a forward check, in the order in which the model gives them."""
-    if rows:
-        yield ""
-        yield f"outputs ({len(rows):,})"
-        yield from columns((row.outcome, visible(row.name), row.detail) for row in rows)
-
-
 def _summary(report: Report) -> str:
-    counts, word = report.counts, "output" if "forward" in report.details else "tensor"
+    counts = report.counts
     total = sum(counts.get(outcome, 0) for outcome in (*DONE, *FAILED))
     if report.verdict in ("written", "planned"):
         parts = [count(total, "tensor")]
     elif report.verdict == "refused":
         parts = []
+    elif level_of(report):
+        parts = model_summary(report)
     elif counts.get("equal"):
         equal = Counter[str](row.proof for row in report.rows if row.outcome == "equal")
         proofs = [f"{equal[p]:,} by {how}" for p, how in PROOFS if equal[p]]
-        parts = [f"{counts['equal']:,} of {count(total, word)} equal" + (f" ({', '.join(proofs)})" if proofs else "")]
+        parts = [
+            f"{counts['equal']:,} of {count(total, 'tensor')} equal" + (f" ({', '.join(proofs)})" if proofs else "")
+        ]
     else:
         parts = []
     if report.verdict != "refused":
@@ -100,18 +97,10 @@ def _facts(report: Report) -> list[tuple[str, ...]]:
         told = f"{framework.get('checked_by', '')}: {framework.get('restored', 0):,} restored"
         read_only = framework.get("read_only")
         facts.append(("checked by", told + (f", {read_only:,} only read" if read_only else "")))
-    if forward := report.details.get("forward"):
-        facts += _models(forward)
+    facts += model_facts(report.details)
     if report.verdict not in ("planned", "refused"):
         facts += _work(report)
     return facts
-
-
-def _models(forward: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    inputs = (f"{visible(i['name'])} [{','.join(map(str, i['shape']))}]" for i in forward.get("inputs", ()))
-    yield "models", forward["model"]
-    yield "inputs", ", ".join(inputs)
-    yield "tolerance", f"{forward['atol']:g} + {forward['rtol']:g} of an output's largest value"
 
 
 def _of_library(path: str) -> str:

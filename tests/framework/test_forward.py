@@ -134,8 +134,9 @@ def test_not_a_model(place, code, message):
         ({"model": ""}, "which --model names"),
         ({"model": "nowhere.at_all:both"}, "nowhere.at_all can't be imported"),
         ({"model": "my_models:none"}, "my_models has no none"),
-        ({"level": "bits"}, "are for --level forward"),
-        ({"level": "bits", "model": "", "rtol": 0.1}, "are for --level forward"),
+        ({"level": "bits"}, "are for --level forward and resume"),
+        ({"level": "bits", "model": "", "rtol": 0.1}, "are for --level forward and resume"),
+        ({"steps": 3}, "--steps is for --level resume, not forward"),
     ],
 )
 def test_wrong_options(place, options, message):
