@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ckptmigrate.detection.pipeline import Pipeline
-from ckptmigrate.detection.tracked import Tracked, batch_norm, conv, plain
+from ckptmigrate.detection.tracked import Shape, Tracked, batch_norm, conv, depthwise, plain, separable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,18 @@ class Hyperparams:
         has_norm = config.document.has(*path, "batch_norm")
         return cls(has_norm, has_norm and config.flag(False, *path, "batch_norm", "scale"))
 
-    @property
-    def has_bias(self) -> bool:
-        """Whether convolutions have a bias of their own."""
-        return not self.has_norm
+    def conv(self, name: str, norm: str, kernel: Shape) -> list[Tracked]:
+        """A convolution, its batch norm, an activation."""
+        return self.normalised(conv(name, kernel, bias=not self.has_norm), norm, kernel[-1])
 
-    def conv(self, name: str) -> Tracked:
-        """A convolution that is normalised, or has a bias."""
-        return conv(name, bias=self.has_bias)
+    def separable(self, name: str, norm: str, kernel: Shape) -> list[Tracked]:
+        """A separable convolution in place of one with that kernel, its batch norm, an activation."""
+        return self.normalised(separable(name, kernel, bias=not self.has_norm), norm, kernel[-1])
 
-    def normalised(self, item: Tracked, name: str) -> list[Tracked]:
+    def depthwise(self, name: str, norm: str, size: int, channels: int) -> list[Tracked]:
+        """A depthwise convolution, its batch norm, an activation."""
+        return self.normalised(depthwise(name, size, channels), norm, channels)
+
+    def normalised(self, item: Tracked, norm: str, channels: int) -> list[Tracked]:
         """A layer, its batch norm (in whose place an identity stands where there is none), an activation."""
-        return [item, batch_norm(name, gamma=self.has_gamma) if self.has_norm else plain(), plain()]
+        return [item, batch_norm(norm, channels, gamma=self.has_gamma) if self.has_norm else plain(), plain()]

@@ -6,23 +6,34 @@ from the root (tensorflow/python/checkpoint/graph_view.py), and a variable's key
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ckptmigrate.objects import VALUE_SUFFIX, VARIABLE_VALUE, Attribute, Edge, Node, ObjectGraph, escape
+
+Shape = tuple[int, ...]
+
+
+class Variable(NamedTuple):
+    """A variable: its own name, as the graph tells it, and its shape."""
+
+    name: str
+    shape: Shape = ()
 
 
 @dataclass(slots=True, eq=False)
 class Tracked:
-    """One object: its children by local name, in order, and the variable's own name where it is a variable."""
+    """One object: its children by local name, in order, and what it holds where it is a variable."""
 
     children: dict[str, Tracked] = field(default_factory=dict)
-    variable: str = ""
+    variable: Variable | None = None
 
     @property
     def is_weighted(self) -> bool:
         """Whether it or something below it is a variable."""
-        return bool(self.variable) or any(child.is_weighted for child in self.children.values())
+        return self.variable is not None or any(child.is_weighted for child in self.children.values())
 
 
 def plain() -> Tracked:
@@ -30,35 +41,32 @@ def plain() -> Tracked:
     return Tracked()
 
 
-def layer(name: str, *leaves: str) -> Tracked:
+def layer(name: str, **leaves: Shape) -> Tracked:
     """A layer whose variables are called `name/leaf`."""
-    return Tracked({leaf: Tracked(variable=f"{name}/{leaf}") for leaf in leaves})
+    return Tracked({leaf: Tracked(variable=Variable(f"{name}/{leaf}", shape)) for leaf, shape in leaves.items()})
 
 
-def conv(name: str, *, bias: bool = False) -> Tracked:
-    """A convolution or dense layer."""
-    return layer(name, "kernel", *["bias"] * bias)
+def conv(name: str, kernel: Shape, *, bias: bool = False) -> Tracked:
+    """A convolution or dense layer; its kernel is `[height, width, in, out]`, or `[in, out]`."""
+    return layer(name, kernel=kernel, **({"bias": kernel[-1:]} if bias else {}))
 
 
-def depthwise(name: str) -> Tracked:
+def depthwise(name: str, size: int, channels: int) -> Tracked:
     """A depthwise convolution; these have no bias here."""
-    return layer(name, "depthwise_kernel")
+    return layer(name, depthwise_kernel=(size, size, channels, 1))
 
 
-def separable(name: str, *, bias: bool = False) -> Tracked:
-    """A depthwise convolution and a pointwise one in one layer."""
-    return layer(name, "depthwise_kernel", "pointwise_kernel", *["bias"] * bias)
+def separable(name: str, kernel: Shape, *, bias: bool = False) -> Tracked:
+    """A depthwise convolution and a pointwise one in one layer, in place of a convolution with that kernel."""
+    height, width, channels, outputs = kernel
+    pointwise = {"pointwise_kernel": (1, 1, channels, outputs), **({"bias": (outputs,)} if bias else {})}
+    return layer(name, depthwise_kernel=(height, width, channels, 1), **pointwise)
 
 
-def batch_norm(name: str, *, gamma: bool = True) -> Tracked:
+def batch_norm(name: str, channels: int, *, gamma: bool = True) -> Tracked:
     """A batch normalisation; its list of axes is tracked, too."""
-    made = layer(name, *["gamma"] * gamma, "beta", "moving_mean", "moving_variance")
-    return Tracked({"axis": plain(), **made.children})
-
-
-def normalised(conv: Tracked, norm: str) -> list[Tracked]:
-    """A convolution, its batch normalisation, an activation."""
-    return [conv, batch_norm(norm), plain()]
+    leaves = [*["gamma"] * gamma, "beta", "moving_mean", "moving_variance"]
+    return Tracked({"axis": plain(), **layer(name, **dict.fromkeys(leaves, (channels,))).children})
 
 
 def listed(items: Iterable[Tracked]) -> Tracked:
@@ -89,18 +97,32 @@ def functional(layers: Sequence[Tracked]) -> Tracked:
 
 def graph_of(root: Tracked) -> ObjectGraph:
     """The graph of a root and all that it reaches."""
-    numbers = {id(root): 0}
-    queue, paths = [root], [""]
-    for at, item in enumerate(queue):  # grows while it is read
+    found = list(walk(root))
+    numbers = {id(item): number for number, (item, _) in enumerate(found)}
+    return ObjectGraph(tuple(_node(item, path, numbers) for item, path in found))
+
+
+def walk(root: Tracked) -> Iterator[tuple[Tracked, str]]:
+    """Every object once, breadth-first, with the path that finds it first, local names escaped."""
+    seen, queue = {id(root)}, deque([(root, "")])
+    while queue:
+        item, path = queue.popleft()
+        yield item, path
         for name, child in item.children.items():
-            if id(child) not in numbers:
-                numbers[id(child)] = len(queue)
-                queue.append(child)
-                paths.append(f"{paths[at]}/{escape(name)}".removeprefix("/"))
-    return ObjectGraph(tuple(_node(item, path, numbers) for item, path in zip(queue, paths, strict=True)))
+            if id(child) not in seen:
+                seen.add(id(child))
+                queue.append((child, f"{path}/{escape(name)}".removeprefix("/")))
 
 
 def _node(item: Tracked, path: str, numbers: dict[int, int]) -> Node:
     edges = tuple(Edge(name, numbers[id(child)]) for name, child in item.children.items())
-    attribute = Attribute(VARIABLE_VALUE, item.variable, path + VALUE_SUFFIX)
-    return Node(edges, (attribute,) if item.variable else (), has_values=item.is_weighted)
+    held = item.variable
+    attributes = (Attribute(VARIABLE_VALUE, held.name, path + VALUE_SUFFIX),) if held is not None else ()
+    return Node(edges, attributes, has_values=item.is_weighted)
+
+
+def outputs_of(model: Tracked, name: str) -> int:
+    """How many channels the layer of that name in a functional model gives: the last size of its kernel."""
+    wanted = f"{name}/kernel"
+    held = (leaf.variable for item in model.children.values() for leaf in item.children.values())
+    return next(variable.shape[-1] for variable in held if variable is not None and variable.name == wanted)
