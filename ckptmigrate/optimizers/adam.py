@@ -34,10 +34,13 @@ _EPSILON = (
 
 
 def read_step(scalars: Mapping[str, Stored], hyper: Mapping[str, float]) -> Reading:
-    """What the stored powers tell of steps and betas; nothing where they are missing, or several pairs disagree."""
+    """What the stored powers tell of steps and betas; nothing where they are missing, or several pairs disagree.
+
+    AdaMax has the first power alone.
+    """
     pairs = {_pair(scalars, suffix) for suffix in _suffixes(scalars)}
     pair = pairs.pop() if len(pairs) == 1 else (None, None)
-    if pair[0] is None or pair[1] is None:
+    if pair[0] is None:
         return Reading()
     return read_powers(pair[0], pair[1], hyper.get("beta_1"), hyper.get("beta_2"))
 
@@ -52,11 +55,11 @@ def started(scalars: Mapping[str, Stored], hyper: Mapping[str, float]) -> dict[s
         fresh["iter"] = Stored(scalars["iter"].key, Tensor.of(np.zeros((), np.int64), INT64))
     for suffix in _suffixes(scalars):
         pair = _pair(scalars, suffix)
-        if pair[0] is None or pair[1] is None:
+        if pair[0] is None:
             continue
         reading = read_powers(pair[0], pair[1], hyper.get("beta_1"), hyper.get("beta_2"))
         for power, beta in zip(POWERS, (reading.beta_1, reading.beta_2), strict=True):
-            if beta is not None:
+            if beta is not None and power + suffix in scalars:
                 tensor = Tensor.of(power_after(beta, 0), FLOAT32)
                 fresh[power + suffix] = Stored(scalars[power + suffix].key, tensor)
     return {**scalars, **fresh}

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from ckptmigrate.optimizers.adadelta import ADADELTA
+from ckptmigrate.optimizers.adafactor import ADAFACTOR
+from ckptmigrate.optimizers.adagrad import ADAGRAD
 from ckptmigrate.optimizers.adam import ADAM
+from ckptmigrate.optimizers.adamax import ADAMAX
 from ckptmigrate.optimizers.adamw import ADAMW
 from ckptmigrate.optimizers.ema import EMA
+from ckptmigrate.optimizers.ftrl import FTRL
+from ckptmigrate.optimizers.lamb import LAMB
+from ckptmigrate.optimizers.lion import LION
+from ckptmigrate.optimizers.muon import MUON
+from ckptmigrate.optimizers.nadam import NADAM
 from ckptmigrate.optimizers.record import Block, Listed, Optimizer, Spelling
 from ckptmigrate.optimizers.rmsprop import RMSPROP
 from ckptmigrate.optimizers.sgd import MOMENTUM, SGD
 
-OPTIMIZERS: tuple[Optimizer, ...] = (SGD, MOMENTUM, ADAM, ADAMW, RMSPROP, EMA)
+OPTIMIZERS: tuple[Optimizer, ...] = (
+    *(SGD, MOMENTUM, ADAM, ADAMW, RMSPROP),
+    *(ADAGRAD, ADADELTA, ADAMAX, NADAM, FTRL, LION, LAMB, ADAFACTOR, MUON),
+    EMA,
+)
 
 UNKNOWN = "unknown"
 
@@ -17,19 +30,8 @@ UNKNOWN = "unknown"
 # state is held under the names that the file has.
 FOREIGN = frozenset(
     (
-        *(
-            "Adagrad",
-            "Adadelta",
-            "AdagradDA",
-            "ProximalAdagrad",
-            "Ftrl",
-            "AdaMax",
-            "Adamax",
-            "Nadam",
-            "AdamW",
-            "MomentumW",
-        ),
-        *("LARSOptimizer", "AddSignOptimizer", "PowerSignOptimizer", "Shampoo", "Lamb", "LAMB", "Adafactor"),
+        *("Adamax", "Nadam", "AdamW", "Lamb", "LAMB", "Adafactor", "AdagradDA", "ProximalAdagrad", "MomentumW"),
+        *("LARSOptimizer", "AddSignOptimizer", "PowerSignOptimizer", "Shampoo"),
     )
 )
 

@@ -76,7 +76,13 @@ _NEVER_DECAYS = {"decay": 0.0}  # TF1's optimizers have no decay of their own; l
 def anew(state: OptimizerState) -> OptimizerState:
     """The state before its first step: no steps counted, first powers of the betas; slots are their caller's."""
     slots = {} if state.kind == "momentum" else state.slots  # velocities that start at 0 need no learning rate
-    return replace(state, step=0, scalars=started(state.scalars, state.hyper), slots=slots, unbound=())
+    scalars = started(state.scalars, state.hyper)
+    start = BY_KIND[state.kind].start if state.kind in BY_KIND else NOTHING
+    for name in scalars.keys() & start.keys():
+        dtype = scalars[name].tensor.dtype
+        first = Tensor.of(np.array(start[name], dtype.numpy), dtype)
+        scalars[name] = Stored(scalars[name].key, first)
+    return replace(state, step=0, scalars=scalars, slots=slots, unbound=())
 
 
 def _steps(number: float) -> int:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.catalog import UNKNOWN, spelling
+from ckptmigrate.optimizers.catalog import OPTIMIZERS, UNKNOWN, spelling
 from ckptmigrate.optimizers.keys import numbered, split_number
-from ckptmigrate.optimizers.nodes import identify
 from ckptmigrate.optimizers.owners import Claim
 from ckptmigrate.table import OptimizerState, SlotKey, Stored, Tensor
 
@@ -42,9 +41,18 @@ def _home_made(
     prefix: str, claims: Sequence[Claim], endings: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> OptimizerState:
     slots = {SlotKey(c.owner, endings[c.ending]): Stored(c.key, tensors[c.key]) for c in claims}
-    kind = identify("tf1", {key.slot for key in slots}, set())
+    kind = _kind_of({key.slot for key in slots})
     shared = _shared_start(min(c.ending for c in claims), max(c.ending for c in claims))
     return OptimizerState(prefix + (shared or kind), kind, "tf1", slots=slots)
+
+
+def _kind_of(slots: set[str]) -> str:
+    """The first optimizer of TF1 that has these slots, by their canonical names."""
+    for optimizer in OPTIMIZERS:
+        spelled = optimizer.dialects["tf1"].slots if "tf1" in optimizer.dialects else ()
+        if {s.name for s in spelled if not s.is_optional} <= slots <= {s.name for s in spelled}:
+            return optimizer.kind
+    return UNKNOWN
 
 
 def _shared_start(first: str, last: str) -> str:

@@ -15,7 +15,7 @@ from ckptmigrate.optimizers.families import Family, states_of
 from ckptmigrate.optimizers.keras_names import keras_states
 from ckptmigrate.optimizers.keys import split_number
 from ckptmigrate.optimizers.owners import Claim, claim, readings
-from ckptmigrate.optimizers.tf1_scalars import is_power, power_pairs, with_loss_scale, with_powers
+from ckptmigrate.optimizers.tf1_scalars import is_power, stored_powers, with_loss_scale, with_powers
 from ckptmigrate.table import OptimizerState, Tensor
 
 TITLES = dict.fromkeys(sorted(FOREIGN), UNKNOWN)
@@ -58,10 +58,11 @@ def recognise_names(tensors: Mapping[str, Tensor], *, slots: Mapping[str, str] |
     titles = _by_title(tensors, taken, home_made)
     told = _told(titles, tensors, taken, issues)
     taken |= {c.key for family in told for c in family.claims}
-    pairs = power_pairs(tensors, frozenset(taken))
-    families = [*told, *_untold(titles, tensors, taken, pairs and not any(f.kind == "adam" for f in told), issues)]
+    powers = stored_powers(tensors, frozenset(taken))
+    is_adam_untold = any(p.is_pair for p in powers) and not any(f.kind == "adam" for f in told)
+    families = [*told, *_untold(titles, tensors, taken, is_adam_untold, issues)]
     states = [s for f in families for s in states_of(f, tensors, issues, {} if f.title else home_made)]
-    states = with_loss_scale(with_powers(states, pairs, issues), tensors)
+    states = with_loss_scale(with_powers(states, powers, issues), tensors)
     optimizers = (*keras, *states)
     owned = _keys(optimizers)
     variables = tuple(key for key in tensors if key not in owned)
@@ -146,7 +147,7 @@ def _untold(
     titles: Mapping[str, list[str]],
     tensors: Mapping[str, Tensor],
     taken: set[str],
-    has_powers: object,
+    is_adam: bool,
     issues: list[Issue],
 ) -> Iterator[Family]:
     """Optimizers with a name of their own: told by consistency alone, so nothing less than all of it will do."""
@@ -155,7 +156,7 @@ def _untold(
             continue
         claims = _consistent(keys, tensors, taken)
         endings = {c.ending for c in claims}
-        kind = "adam" if has_powers and endings == {title, f"{title}_1"} else UNKNOWN
+        kind = "adam" if is_adam and endings == {title, f"{title}_1"} else UNKNOWN
         if not claims or (kind == UNKNOWN and len({c.owner for c in claims}) < 2):
             continue
         issues.append(_guess(title, kind, sorted(endings)))

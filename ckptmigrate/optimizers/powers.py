@@ -84,8 +84,15 @@ def _rounded_up(count: int) -> int:
     return max(1024, 1 << (count - 1).bit_length())  # few sizes, so that the cache is met
 
 
-def read_powers(power_1: float, power_2: float, beta_1: float | None = None, beta_2: float | None = None) -> Reading:
-    """What a pair of powers tells; betas that aren't given are looked for among the usual ones, bit for bit."""
+def read_powers(
+    power_1: float, power_2: float | None, beta_1: float | None = None, beta_2: float | None = None
+) -> Reading:
+    """What a pair of powers tells; betas that aren't given are looked for among the usual ones, bit for bit.
+
+    AdaMax has the first power alone: `power_2` is None then.
+    """
+    if power_2 is None:
+        return _read_power(power_1, beta_1)
     is_settled = power_1 < SMALLEST and power_2 < SMALLEST
     fits = [
         Reading(step, b1, b2)
@@ -103,6 +110,13 @@ def read_powers(power_1: float, power_2: float, beta_1: float | None = None, bet
         betas_1.pop() if len(betas_1) == 1 else None,
         betas_2.pop() if len(betas_2) == 1 else None,
     )
+
+
+def _read_power(power: float, beta: float | None) -> Reading:
+    betas = USUAL_BETA_1 if beta is None else (beta,)
+    steps = [(_common_step((power, b, beta is None)), b) for b in betas]
+    fits = [Reading(step, b) for step, b in steps if step is not None]
+    return fits[0] if len(fits) == 1 else Reading(is_settled=power < SMALLEST)
 
 
 def _common_step(*powers: tuple[float, float, bool]) -> int | None:

@@ -163,8 +163,10 @@ class Optimizer(NamedTuple):
         kind: Its canonical name.
         dialects: Dialect -> spelling. A dialect that isn't listed can't hold it.
         change: The arithmetic between two of its dialects.
+        start: Scalars -> what they hold before the first step, beside counters and beta powers.
     """
 
     kind: str
     dialects: Mapping[str, Spelling]
     change: Callable[[Case], Change] = unchanged
+    start: Mapping[str, float] = NOTHING

@@ -18,12 +18,17 @@ T = TypeVar("T")
 _POWER = re.compile(r"(?:(?P<scope>.*)/)?(?P<name>beta[12]_power)(?:_(?P<number>[0-9]{1,6}))?", re.DOTALL | re.ASCII)
 
 
-class PowerPair(NamedTuple):
-    """The beta powers that one Adam created: in which scope, and the number behind them."""
+class Powers(NamedTuple):
+    """The beta powers that one Adam created, or the one of an AdaMax: in which scope, and the number behind them."""
 
     scope: str
     number: int
-    powers: dict[str, Stored]  # beta1_power, beta2_power
+    powers: dict[str, Stored]  # beta1_power, and of an Adam beta2_power
+
+    @property
+    def is_pair(self) -> bool:
+        """True for an Adam's."""
+        return len(self.powers) == len(POWERS)
 
 
 def is_power(key: str) -> bool:
@@ -31,26 +36,34 @@ def is_power(key: str) -> bool:
     return "_power" in key and _POWER.fullmatch(key) is not None
 
 
-def power_pairs(tensors: Mapping[str, Tensor], taken: frozenset[str]) -> list[PowerPair]:
-    """All pairs of the file, in order of scope and number. One alone (AdaMax) is none."""
+def stored_powers(tensors: Mapping[str, Tensor], taken: frozenset[str]) -> list[Powers]:
+    """All powers of the file, in order of scope and number."""
     pairs: dict[tuple[str, int], dict[str, Stored]] = {}
     for key, tensor in tensors.items():
         found = _POWER.fullmatch(key) if "_power" in key else None
         if found and key not in taken and tensor.size == 1 and tensor.dtype.is_float:
             where = (found["scope"] or "", int(found["number"] or 0))
             pairs.setdefault(where, {})[found["name"]] = Stored(key, tensor)
-    return [PowerPair(*where, powers) for where, powers in sorted(pairs.items()) if len(powers) == len(POWERS)]
+    return [Powers(*where, powers) for where, powers in sorted(pairs.items()) if POWERS[0] in powers]
 
 
 def with_powers(
-    states: Sequence[OptimizerState], pairs: Sequence[PowerPair], issues: list[Issue]
+    states: Sequence[OptimizerState], powers: Sequence[Powers], issues: list[Issue]
 ) -> list[OptimizerState]:
-    """The Adams of `states`, given their powers: by scope, else in the order both were created in.
+    """The Adams of `states`, given their powers, and the AdaMaxes: by scope, else in the order both were created in.
 
-    Pairs that can't be told apart all go to the first Adam without powers, which then has no step unless they agree.
+    Powers that can't be told apart all go to the first Adam without any, which then has no step unless they agree.
     """
-    given: dict[int, list[PowerPair]] = {}
-    adams = [i for i, state in enumerate(states) if state.kind in ("adam", "adamw")]
+    given = _given(states, ("adam", "adamw"), [p for p in powers if p.is_pair], issues)
+    given |= _given(states, ("adamax",), [p for p in powers if not p.is_pair], issues)
+    return [_with(state, given.get(i, ())) for i, state in enumerate(states)]
+
+
+def _given(
+    states: Sequence[OptimizerState], kinds: Sequence[str], pairs: Sequence[Powers], issues: list[Issue]
+) -> dict[int, list[Powers]]:
+    given: dict[int, list[Powers]] = {}
+    adams = [i for i, state in enumerate(states) if state.kind in kinds]
     by_scope = _grouped((_scope(states[i]), i) for i in adams)
     for scope, found in _grouped((pair.scope, pair) for pair in pairs).items():
         if scope and len(found) == len(by_scope.get(scope, ())) == 1:
@@ -63,7 +76,7 @@ def with_powers(
     elif free and rest:
         given[free[0]] = rest
         issues += _unclear(states[free[0]], len(free), rest)
-    return [_with(state, given.get(i, ())) for i, state in enumerate(states)]
+    return given
 
 
 def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
@@ -84,22 +97,22 @@ def _in_one_series(states: Sequence[OptimizerState]) -> bool:
     return len({frozenset(key.variable for key in state.slots) for state in states}) == 1
 
 
-def _with(state: OptimizerState, pairs: Sequence[PowerPair]) -> OptimizerState:
+def _with(state: OptimizerState, pairs: Sequence[Powers]) -> OptimizerState:
     if not pairs:
         return state
     scalars = dict(state.scalars)
     for index, pair in enumerate(pairs):
-        scalars |= {f"{name}_{index}" if index else name: pair.powers[name] for name in POWERS}
+        scalars |= {f"{name}_{index}" if index else name: stored for name, stored in pair.powers.items()}
     return replace(state, scalars=scalars, step=read_step(scalars, state.hyper).step)
 
 
-def _unclear(state: OptimizerState, adams: int, pairs: Sequence[PowerPair]) -> list[Issue]:
-    values = {tuple(scalar_value(pair.powers[name]) for name in POWERS) for pair in pairs}
+def _unclear(state: OptimizerState, adams: int, pairs: Sequence[Powers]) -> list[Issue]:
+    values = {tuple(scalar_value(pair.powers.get(name)) for name in POWERS) for pair in pairs}
     if len(values) == 1 and adams == 1:
         return []
     keys = ", ".join(pair.powers[POWERS[0]].key for pair in pairs[:4])
     text = (
-        f"{len(pairs)} pairs of beta powers ({keys}), {adams} set(s) of Adam slots: names can't tell which go together."
+        f"{len(pairs)} sets of beta powers ({keys}), {adams} of {state.kind} slots: names can't tell which go together."
     )
     hint = (
         "say it in the mapping: optimizers: [{from, variables, to, hyper: {iter: STEPS, beta_1: 0.9, beta_2: 0.999}}]"

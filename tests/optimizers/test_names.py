@@ -85,8 +85,32 @@ ONE: dict[str, tuple[dict[str, Any], list[tuple[str, str, dict[str, str]]]]] = {
         [("MyOpt", "adam", {"a/w:m": "a/w/MyOpt", "a/w:v": "a/w/MyOpt_1"})],
     ),
     "an optimizer without a record here": (
-        slots("Adagrad"),
-        [("Adagrad", "unknown", {"a/w:Adagrad": "a/w/Adagrad"})],
+        slots("ProximalAdagrad"),
+        [("ProximalAdagrad", "unknown", {"a/w:ProximalAdagrad": "a/w/ProximalAdagrad"})],
+    ),
+    "adagrad": (slots("Adagrad"), [("Adagrad", "adagrad", {"a/w:accumulator": "a/w/Adagrad"})]),
+    "adadelta": (
+        slots("Adadelta", "Adadelta_1"),
+        [("Adadelta", "adadelta", {"a/w:accum_grad": "a/w/Adadelta", "a/w:accum_var": "a/w/Adadelta_1"})],
+    ),
+    "ftrl": (
+        slots("Ftrl", "Ftrl_1"),
+        [("Ftrl", "ftrl", {"a/w:accumulator": "a/w/Ftrl", "a/w:linear": "a/w/Ftrl_1"})],
+    ),
+    "adamax": (
+        slots("AdaMax", "AdaMax_1") | {"beta1_power": P1},
+        [("AdaMax", "adamax", {"a/w:m": "a/w/AdaMax", "a/w:v": "a/w/AdaMax_1"})],
+    ),
+    "two ftrls": (
+        slots("Ftrl", "Ftrl_1", "Ftrl_2", "Ftrl_3"),
+        [
+            ("Ftrl", "ftrl", {"a/w:accumulator": "a/w/Ftrl", "a/w:linear": "a/w/Ftrl_1"}),
+            ("Ftrl_2", "ftrl", {"a/w:accumulator": "a/w/Ftrl_2", "a/w:linear": "a/w/Ftrl_3"}),
+        ],
+    ),
+    "adagrad in a scope": (
+        {"train/a/w/Adagrad": W},
+        [("Adagrad", "adagrad", {"a/w:accumulator": "train/a/w/Adagrad"})],
     ),
     "tf.keras": (
         {

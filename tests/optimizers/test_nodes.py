@@ -13,6 +13,13 @@ from ckptmigrate.table import SlotKey, Stored
 ADAM = {"iter": 7, "learning_rate": 0.5, "decay": 0.0, "beta_1": 0.5, "beta_2": 0.75}
 RMSPROP = {"iter": 7, "learning_rate": 0.5, "decay": 0.0, "rho": 0.5, "momentum": 0.0}
 SGD = {"iter": 7, "learning_rate": 0.5, "decay": 0.0, "momentum": 0.0}
+PLAIN = {"iter": 7, "learning_rate": 0.5, "decay": 0.0}
+FTRL = PLAIN | {
+    "learning_rate_power": -0.5,
+    "beta": 0.0,
+    "l1_regularization_strength": 0.0,
+    "l2_regularization_strength": 0.0,
+}
 POWERS = {"beta1_power": float(power_after(0.9, 7)), "beta2_power": float(power_after(0.999, 7))}
 
 # children, slots -> kind, dialect, step
@@ -38,8 +45,15 @@ NODES: dict[str, tuple[dict[str, Any], tuple[str, ...], str, str, int | None]] =
     "tf1 adam": (POWERS, ("m", "v"), "adam", "tf1", 7),
     "tf1 momentum": ({}, ("momentum",), "momentum", "tf1", None),
     "tf1 rmsprop": ({}, ("rms", "mg", "momentum"), "rmsprop", "tf1", None),
-    "nadam": (ADAM | {"momentum_cache": 0.5}, ("m", "v"), "unknown", "keras-legacy", 7),
-    "adagrad": (SGD, ("accumulator",), "unknown", "keras-legacy", 7),
+    "nadam": (ADAM | {"momentum_cache": 0.5}, ("m", "v"), "nadam", "keras-legacy", 7),
+    "adagrad": (PLAIN, ("accumulator",), "adagrad", "keras-legacy", 7),
+    "adagrad, fresh": (PLAIN, (), "adagrad", "keras-legacy", 7),
+    "adadelta": (PLAIN | {"rho": 0.5}, ("accum_grad", "accum_var"), "adadelta", "keras-legacy", 7),
+    "ftrl": (FTRL, ("accumulator", "linear"), "ftrl", "keras-legacy", 7),
+    "unheard-of": (SGD, ("accumulator",), "unknown", "keras-legacy", 7),
+    "tf1 adagrad": ({}, ("accumulator",), "adagrad", "tf1", None),
+    "tf1 adadelta": ({}, ("accum", "accum_update"), "adadelta", "tf1", None),
+    "tf1 ftrl": ({}, ("accum", "linear"), "ftrl", "tf1", None),
     "only a counter": ({"iter": 7}, (), "unknown", "keras-legacy", 7),
     "nothing": ({}, (), "unknown", "tf1", None),
 }
@@ -70,7 +84,9 @@ def test_hyperparameters(make: Any) -> None:
 
 def test_a_title_tells_what_children_cannot(make: Any) -> None:
     """Adamax has Adam's children and slots."""
-    assert node(make, ADAM, ("m", "v"), title="Adamax").kind == "unknown"
+    assert node(make, ADAM, ("m", "v"), title="Adamax").kind == "adamax"
+    assert node(make, {"beta1_power": POWERS["beta1_power"]}, ("m", "v"), title="AdaMax").kind == "adamax"
+    assert node(make, {}, ("accumulator",), title="ProximalAdagrad").kind == "unknown"
     assert node(make, ADAM, ("m", "v"), title="Adam").kind == "adam"
     assert node(make, ADAM, ("m", "v"), title="MyAdam").kind == "adam"
 
