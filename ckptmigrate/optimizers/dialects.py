@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,6 +16,9 @@ from ckptmigrate.optimizers.catalog import BY_KIND, LOSS_SCALE
 from ckptmigrate.optimizers.record import NOTHING, Case, Change, Spelling, StepFactory
 from ckptmigrate.optimizers.scalars import shown
 from ckptmigrate.table import OptimizerState, Stored, Tensor
+
+RATE = "learning_rate"
+PLACEHOLDER = "placeholder"  # what a list has in the place of a slot that isn't: scalars called so, with a number
 
 
 class Conversion(NamedTuple):
@@ -39,7 +42,13 @@ class Conversion(NamedTuple):
 
 
 def to_dialect(
-    state: OptimizerState, dialect: str, *, hyper: Mapping[str, float] | None = None, step: int | None = None
+    state: OptimizerState,
+    dialect: str,
+    *,
+    hyper: Mapping[str, float] | None = None,
+    step: int | None = None,
+    lead: int = 0,
+    place: OptimizerState | None = None,
 ) -> Conversion:
     """The state in `dialect`; in its own dialect it stays as it is, bit for bit.
 
@@ -48,6 +57,8 @@ def to_dialect(
         dialect: One of table.DIALECTS.
         hyper: Hyperparameters from flags, by canonical name; they win over the file's. `iter` sets the step.
         step: Completed steps for optimizers that store none (`global_step`).
+        lead: How many steps the optimizer is ahead of the ones it counted, where it corrects a bias (Keras 2.3: 1).
+        place: The state in whose place it goes (a template's): which slots that optimizer has, and whether a rate.
 
     Raises:
         UsageError: `iter` is no number of steps.
@@ -55,22 +66,39 @@ def to_dialect(
     if dialect == state.dialect:
         return Conversion(replace(state, slots={}))
     if state.wraps is not None:
-        return _around(to_dialect(state.wraps, dialect, hyper=hyper, step=step), state, dialect)
+        inner = to_dialect(state.wraps, dialect, hyper=hyper, step=step, lead=lead, place=place)
+        return _around(inner, state, dialect)
     optimizer = BY_KIND.get(state.kind)
     if optimizer is None or dialect not in optimizer.dialects or state.dialect not in optimizer.dialects:
         return _refused(state, dialect)
     given = dict(hyper or {})
+    ahead: tuple[Issue, ...] = ()
     if "iter" in given:
         state = replace(state, step=_steps(given.pop("iter")))
-    known = {**(_NEVER_DECAYS if state.dialect == "tf1" else {}), **state.hyper, **given}
-    flags = frozenset(hyper or {})
+    elif lead and state.step and state.kind in _BIASED:
+        ahead = (_leads(state, lead),)
+        state = replace(state, step=state.step + lead)
+    known = {**state.hyper, **given}
     step = None if step is None or step < 0 else step
+    place = place if place is not None and place.dialect == dialect and not place.unbound else None
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, as it does in TensorFlow
-        change = optimizer.change(Case(state, dialect, known, step, flags))
-        return _finished(state, dialect, {**change.hyper, **known}, change, optimizer.dialects[dialect])
+        change = optimizer.change(Case(state, dialect, known, step, frozenset(hyper or {}), place))
+        always = {} if state.dialect in _DECAYING else {"decay": 0.0}  # dividing by 1 + 0
+        known = {**(always if dialect in _DECAYING else {}), **change.hyper, **known}
+        conversion = _finished(state, dialect, known, change, place)
+    return conversion._replace(issues=(*ahead, *conversion.issues))
 
 
-_NEVER_DECAYS = {"decay": 0.0}  # TF1's optimizers have no decay of their own; legacy Keras multiplies by 1 then
+_DECAYING = ("keras1", "keras-legacy")  # dialects whose optimizers have a decay of their own
+_BIASED = ("adam", "adamax", "nadam")
+
+
+def _leads(state: OptimizerState, lead: int) -> Issue:
+    text = (
+        f"Keras 2.3 counts a step before it corrects the bias of its moments, so that {state.kind} is {lead} ahead: "
+        f"{state.step} steps go on as {(state.step or 0) + lead}."
+    )
+    return Issue("guess", "note", state.name, text, f"--hyper iter={state.step} takes the steps as counted")
 
 
 def anew(state: OptimizerState) -> OptimizerState:
@@ -92,51 +120,105 @@ def _steps(number: float) -> int:
 
 
 def _finished(
-    state: OptimizerState, dialect: str, known: Mapping[str, float], change: Change, target: Spelling
+    state: OptimizerState, dialect: str, known: Mapping[str, float], change: Change, place: OptimizerState | None
 ) -> Conversion:
+    kind = change.kind or state.kind
+    target = BY_KIND[kind].dialects[dialect]
     scalars = {name: Stored("", tensor) for name, tensor in change.scalars.items()}
     texts, issues = dict(change.texts), list(change.issues)
     if "iter" in target.scalars and change.step is not None:
         scalars["iter"] = Stored("", Tensor.of(np.array(change.step, np.int64), INT64))
         texts.setdefault("iter", f"{change.step} completed steps")
+    without = {RATE} if place is not None and RATE not in place.scalars else set()  # it has a schedule
     for name in target.hyper:
-        if name in known:
+        if name in known and name not in without:
             scalars[name] = Stored("", Tensor.of(np.array(known[name], np.float32), FLOAT32))
             texts[name] = shown(known[name])
-    scalars |= {name: state.scalars[name] for name in LOSS_SCALE if name in state.scalars}
-    issues += _unknown_scalars(state, dialect, target, scalars)
+    scalars |= _loss_scale(state, dialect)
+    issues += _unknown_scalars(state, dialect, target, scalars, without)
     issues += _unwritten(state, dialect, known, target)
+    issues += _decay(state, dialect, known)
     issues += _unbound(state, dialect)
-    changed = replace(
-        state, dialect=dialect, step=change.step, hyper=known, scalars=scalars, slots={}, order=(), unbound=()
-    )
+    held = _in_order(scalars, target)
+    changed = replace(bare(state, dialect), kind=kind, step=change.step, hyper=known, scalars=held)
     return Conversion(changed, change.slot_steps, change.new_slots, change.dropped, texts, tuple(issues))
 
 
+def bare(state: OptimizerState, dialect: str) -> OptimizerState:
+    """The state in another dialect, without anything that was stored."""
+    return replace(state, dialect=dialect, scalars={}, slots={}, order=(), unbound=())
+
+
+def _in_order(scalars: Mapping[str, Stored], target: Spelling) -> dict[str, Stored]:
+    """As the list has them; what isn't in it behind."""
+    first = target.listed.first if target.listed else ()
+    return {name: scalars[name] for name in (*first, *scalars) if name in scalars}
+
+
 def _unknown_scalars(
-    state: OptimizerState, dialect: str, target: Spelling, scalars: Mapping[str, Stored]
+    state: OptimizerState, dialect: str, target: Spelling, scalars: dict[str, Stored], without: set[str]
 ) -> list[Issue]:
-    """What the target stores and nobody told: it keeps the values of the live optimizer."""
-    missing = [name for name in target.hyper if name not in scalars]
+    """What the target stores and nobody told: needed in a list; else the live optimizer keeps the values it has."""
+    first = target.listed.first if target.listed and dialect in _LISTS_ALONE else ()
+    missing = [name for name in target.hyper if name not in scalars and name not in without]
     issues = []
-    if missing:
-        flags = " ".join(f"--hyper {name}=VALUE" for name in missing)
+    if needed := [name for name in missing if name in first]:
+        issues.append(_needed(state, dialect, needed))
+    if loose := [name for name in missing if name not in first]:
+        flags = " ".join(f"--hyper {name}=VALUE" for name in loose)
         text = (
-            f"{dialect} also stores {', '.join(missing)}, which the source doesn't tell: not written, so that "
+            f"{dialect} also stores {', '.join(loose)}, which the source doesn't tell: not written, so that "
             "restoring keeps the live optimizer's own."
         )
         issues.append(Issue("hyper", "note", state.name, text, flags))
-    if "iter" in target.scalars and "iter" not in scalars:
-        text = f"{dialect} also stores iter, the completed steps, which the source doesn't tell: not written."
-        issues.append(Issue("hyper", "note", state.name, text, "--hyper iter=STEPS"))
+    if "iter" in target.scalars and "iter" not in scalars and not any(i.kind == "needed" for i in issues):
+        text = f"{dialect} also stores iter, the completed steps, which the source doesn't tell: "
+        if first:
+            scalars["iter"] = Stored("", Tensor.of(np.array(0, np.int64), INT64))
+            text += "written as 0, from where schedules and decays go on."
+        else:
+            text += "not written."
+        issues.append(Issue("hyper", "warning" if first else "note", state.name, text, "--hyper iter=STEPS"))
     return issues
+
+
+def _needed(state: OptimizerState, dialect: str, names: Sequence[str]) -> Issue:
+    flags = " ".join(f"--hyper {name}={_EXAMPLES.get(name, 'VALUE')}" for name in names)
+    text = f"{dialect} keeps {', '.join(names)} in the optimizer's list, and the source doesn't tell it."
+    hint = f"{flags}, --template with a checkpoint of the target, --dialect {state.dialect}, or --optimizer drop"
+    return Issue("needed", "error", state.name, text, hint)
+
+
+_EXAMPLES = {RATE: "0.001"}
+_LISTS_ALONE = ("keras1", "keras2", "keras3")  # which read their state by position; legacy Keras also by name
+
+
+def _loss_scale(state: OptimizerState, dialect: str) -> dict[str, Stored]:
+    """Loss scaling goes along where the dialect has it."""
+    return {n: state.scalars[n] for n in LOSS_SCALE if n in state.scalars} if dialect != "keras1" else {}
+
+
+def _decay(state: OptimizerState, dialect: str, known: Mapping[str, float]) -> list[Issue]:
+    """A rate that falls with every step, into a dialect whose optimizers have no such setting."""
+    decay = known.get("decay", 0.0)
+    if dialect in _DECAYING or not decay or state.kind == "nadam":
+        return []
+    text = (
+        f"decay={shown(decay)}: the rate falls as learning_rate / (1 + decay * iter) there, and optimizers of "
+        f"{dialect} have no such setting: build the target with a schedule that does so."
+    )
+    return [Issue("approximate", "warning", state.name, text)]
 
 
 def _unwritten(state: OptimizerState, dialect: str, known: Mapping[str, float], target: Spelling) -> list[Issue]:
     """What the source stores and the target keeps elsewhere: the values to build the target's optimizer with."""
-    kept = {*target.hyper, *target.scalars, *LOSS_SCALE}
+    kept = {*target.hyper, *target.scalars, *_loss_scale(state, dialect)}
     kept |= {"iter"} if POWERS[0] in target.scalars else set()  # it goes on in the powers
-    lost = [_with_value(n, known, state) for n in state.scalars if n not in kept and not n.startswith(POWERS)]
+    lost = [
+        _with_value(n, known, state)
+        for n in state.scalars
+        if n not in kept and not n.startswith((*POWERS, PLACEHOLDER))
+    ]
     if not lost:
         return []
     text = f"{dialect} doesn't store {', '.join(lost)} with the optimizer: set it where the optimizer is built."
@@ -163,9 +245,8 @@ def _refused(state: OptimizerState, dialect: str) -> Conversion:
     hint = f"--dialect {state.dialect} keeps it as it is where DST can hold it so, --optimizer drop leaves it out"
     if state.dialect == "tf1":
         hint += "; if it is one that is known, name its slots in the mapping: source: {slots: {ENDING: SLOT}}"
-    bare = replace(state, dialect=dialect, scalars={}, slots={}, order=(), unbound=())
     issue = Issue("slot", "loss", state.name, f"{why}; {held} would be lost.", hint)
-    return Conversion(bare, dropped=dict.fromkeys(slots, why), issues=(issue,))
+    return Conversion(bare(state, dialect), dropped=dict.fromkeys(slots, why), issues=(issue,))
 
 
 def _around(inner: Conversion, state: OptimizerState, dialect: str) -> Conversion:

@@ -112,6 +112,7 @@ class Case(NamedTuple):
         hyper: Hyperparameters known from the file or from flags.
         step: Completed steps from elsewhere (`global_step`), or None.
         given: The names in `hyper` that flags gave.
+        place: The state in whose place it goes, in the dialect wanted; None where nobody tells.
     """
 
     state: OptimizerState
@@ -119,6 +120,11 @@ class Case(NamedTuple):
     hyper: Mapping[str, float]
     step: int | None
     given: frozenset[str] = frozenset()
+    place: OptimizerState | None = None
+
+    def has_place(self, slot: str) -> bool | None:
+        """Whether the target's optimizer has that slot; None where nobody tells."""
+        return any(key.slot == slot for key in self.place.slots) if self.place is not None else None
 
     @property
     def slots(self) -> frozenset[str]:
@@ -138,6 +144,7 @@ class Change(NamedTuple):
         scalars: State of the target, canonical name -> value; its `iter` and hyperparameters are added for every kind.
         texts: How each scalar came about.
         issues: Everything guessed, lost or needed.
+        kind: What it is in the target, where that is something else (SGD with and without momentum).
     """
 
     slot_steps: Mapping[str, StepFactory] = NOTHING
@@ -148,6 +155,7 @@ class Change(NamedTuple):
     scalars: Mapping[str, Tensor] = NOTHING
     texts: Mapping[str, str] = NOTHING
     issues: tuple[Issue, ...] = ()
+    kind: str = ""
 
 
 def unchanged(case: Case) -> Change:

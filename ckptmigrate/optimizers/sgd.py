@@ -37,7 +37,7 @@ _HYPER = {"learning_rate": "learning_rate", "decay": "decay", "momentum": "momen
 def last_rate(case: Case) -> float | None:
     """The learning rate of the last executed step; None where neither file nor flags tell.
 
-    Legacy Keras divides by `1 + decay * iterations`, counted before the step (optimizer_v2.py, `_decayed_lr`).
+    Keras up to 2.10 divides by `1 + decay * iterations`, counted before the step (optimizer_v2.py, `_decayed_lr`).
     """
     rate = case.hyper.get("learning_rate")
     if rate is None or "learning_rate" in case.given:
@@ -66,10 +66,26 @@ def _product(values: np.ndarray[Any, Any], factor: float) -> np.ndarray[Any, Any
     return product
 
 
+_ALWAYS_SLOTS = ("keras1", "keras2")  # whose SGD has the slot without momentum, too
+
+
+def change_sgd(case: Case) -> Change:
+    """No slots; but those that some dialects have without momentum."""
+    plain = unchanged(case)
+    has_place = case.has_place("momentum")
+    if has_place or (has_place is None and case.dialect in _ALWAYS_SLOTS):
+        return plain._replace(kind="momentum", new_slots={"momentum": 0.0})
+    return plain
+
+
 def change_momentum(case: Case) -> Change:
     """Accumulator <-> velocity; nothing between Keras dialects."""
     to_tf1 = case.dialect == "tf1"
     plain = unchanged(case)
+    has_place = case.has_place("momentum")
+    is_idle = case.state.dialect in _ALWAYS_SLOTS and case.hyper.get("momentum") == 0
+    if is_idle and not has_place and (case.dialect not in _ALWAYS_SLOTS or has_place is False):
+        return plain._replace(kind="sgd", dropped={"momentum": "without momentum it is read by nothing"})
     if to_tf1 == (case.state.dialect == "tf1") or "momentum" not in case.slots:
         return plain
     rate = last_rate(case)
@@ -113,6 +129,7 @@ SGD = Optimizer(
         "keras2": Spelling("SGD", scalars=KERAS_STEP, hyper=KERAS_RATE, listed=Listed(())),
         "keras3": Spelling("SGD", scalars=KERAS_STEP, hyper=KERAS_RATE, listed=Listed((), ("iter", "learning_rate"))),
     },
+    change_sgd,
 )
 
 MOMENTUM = Optimizer(
