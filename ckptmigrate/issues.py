@@ -24,6 +24,7 @@ EXIT_CODES = {
     "unholdable": 6,  # the target can't hold it
     "needed": 6,  # a value that the source lacks
     "slot": 6,  # optimizer state that can't follow its variable
+    "architecture": 6,  # the target computes something else from the same weights
     "exists": 7,
     "unwritable": 7,
 }

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from ckptmigrate.detection.tracked import Shape, Tracked, batch_norm, conv, depthwise, functional, plain, shaped_input
 
 _V1_FILTERS = (64, 128, 128, 256, 256, *(512,) * 6, 1024, 1024)
-_V2_FILTERS = (16, 24, 24, 32, 32, 32, *(64,) * 4, *(96,) * 3, *(160,) * 3, 320)
-_V2_STRIDED = frozenset({1, 3, 6, 13})  # blocks that halve the resolution
+V2_FILTERS = (16, 24, 24, 32, 32, 32, *(64,) * 4, *(96,) * 3, *(160,) * 3, 320)
+V2_STRIDED = frozenset({1, 3, 6, 13})  # blocks that halve the resolution
 _V2_EXPANSION = 6
 _V2_LAST = 1280
 _RESNET_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -55,7 +55,7 @@ def mobilenet_v2(width: float = 1.0, min_depth: int = 0, *, is_padded: bool = Fa
     """
     channels = max(divisible(32 * width), min_depth)
     layers = [shaped_input(), *_padding(is_padded), *_normalised("Conv1", "bn_Conv1", (3, 3, 3, channels))]
-    for block, filters in enumerate(_V2_FILTERS):
+    for block, filters in enumerate(V2_FILTERS):
         name, inner = "expanded_conv", channels
         if block:
             name, inner = f"block_{block}", max(channels * _V2_EXPANSION, min_depth)
@@ -65,7 +65,7 @@ def mobilenet_v2(width: float = 1.0, min_depth: int = 0, *, is_padded: bool = Fa
         wanted = divisible(int(filters * width))
         outputs = max(wanted, min_depth)
         layers += _normalised(f"{name}_project", f"{name}_project_BN", (1, 1, inner, outputs))[:2]
-        if channels == wanted and block not in _V2_STRIDED:
+        if channels == wanted and block not in V2_STRIDED:
             layers.append(plain())  # the residual addition
         channels = outputs
     last = max(divisible(_V2_LAST * width), min_depth)
