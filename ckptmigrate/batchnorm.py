@@ -54,6 +54,11 @@ class BatchNorm(NamedTuple):
     path: str = ""
 
     @property
+    def statistics(self) -> tuple[str, ...]:
+        """The variables that batches update, not the optimizer."""
+        return (*(name for part, name in self.parts.items() if part not in ("gamma", "beta")), *self.twins)
+
+    @property
     def lacks(self) -> tuple[str, ...]:
         """Statistics that it must have and hasn't."""
         return tuple(part for part in STATISTICS if part not in self.parts)

@@ -22,9 +22,10 @@ LAYERS = {
     "formats": 3,
     "norm_settings": 3.5,
     "listing": 4,
-    "chosen": 5, "compare": 5, "flavors": 5.5, "framework": 5, "provenance": 5, "staging": 5, "verification": 5,
+    "chosen": 5, "compare": 5, "flavors": 5.5, "framework": 5, "provenance": 5, "renewal": 5, "keras1_config": 5, "staging": 5, "verification": 5,
     "conversion": 6, "": 6,
     "detection": 6.5,
+    "doctor": 6.6,
     "cli": 7, "__main__": 7,
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ BLANKS: dict[str, dict[str, Any]] = {
     "convert": _PAIR,
     "verify": _PAIR,
     "diff": _PAIR,
+    "doctor": {"path": "", "findings": []},
     "formats": {"formats": []},
     "mapping": {"mappings": []},
 }

@@ -40,6 +40,7 @@ COMMANDS = {
     "convert": ("convert", "CONVERT_EXAMPLES"),
     "verify": ("convert", "VERIFY_EXAMPLES"),
     "diff": ("convert", "DIFF_EXAMPLES"),
+    "doctor": ("doctor", "EXAMPLES"),
     "mapping": ("mapping", ""),
     "formats": ("formats", ""),
 }
