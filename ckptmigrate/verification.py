@@ -18,7 +18,6 @@ from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan, row_name
 from ckptmigrate.provenance import Made, how_made
-from ckptmigrate.renewal import Renewal, family_of, renewed
 from ckptmigrate.report import Report, Row
 from ckptmigrate.table import Checkpoint, Entry, Tensor
 
@@ -291,8 +290,6 @@ def _plan_against(
     a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | None, enter: Enter
 ) -> tuple[Plan, Chosen]:
     """Plans `a` with `b` as its template; `made` is how `b` was made from it, where it says so."""
-    renewal = renewed(a, asked, b.format) if not family_of(b) else Renewal(a, asked)
-    a, asked = renewal.source, renewal.asked
     chosen = _choose(a, b, asked, made, enter)
     if not asked.template and (made is None or not made.template):  # then no value came from a template
         fills = tuple(replace(f, value="zeros") if f.value == "template" else f for f in chosen.assignment.fills)
@@ -310,7 +307,7 @@ def _plan_against(
         dtype=flags.dtype,
         blocks=chosen.blocks,
     )
-    chosen, plan = renewal.completed(chosen, make_plan(a, chosen.assignment, chosen.template, options))
+    plan = make_plan(a, chosen.assignment, chosen.template, options)
     if writer is not None and made is not None:
         unheld = writer.check(plan.result(), WriteOptions())
         plan = plan.without({i.name for i in unheld if i.kind == "unholdable"}, f"{b.format} can't hold it")
