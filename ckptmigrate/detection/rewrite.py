@@ -90,7 +90,7 @@ def _of_rcnn(config: Pipeline) -> Iterator[Change]:
     if config.document.has(*stride):
         yield Change(stride, "16", "TF2's extractors work with a stride of 16 alone")
     if "resnet" in config.extractor and "inception" not in config.extractor:
-        why = "TF2 runs the last block on every second place of the pooled crops, TF1 on every one: so they are the same"
+        why = "TF1 runs the last block on every place of the crops, TF2 on every second: pooled so, they are the same"
         yield Change(config.model("maxpool_stride"), "1", why)
 
 

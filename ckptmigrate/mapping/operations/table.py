@@ -12,10 +12,11 @@ from ckptmigrate.mapping.operations.join import JOIN
 from ckptmigrate.mapping.operations.layout import LAYOUT
 from ckptmigrate.mapping.operations.operation import Operation, Spec
 from ckptmigrate.mapping.operations.rearrange import REARRANGE
+from ckptmigrate.mapping.operations.select import SELECT
 from ckptmigrate.mapping.operations.sizes import read_size
 from ckptmigrate.mapping.operations.value import VALUE
 
-_ALL = {spec.name: spec for spec in (*LAYOUT, *REARRANGE, *JOIN, *EXTENT, *VALUE)}
+_ALL = {spec.name: spec for spec in (*LAYOUT, *REARRANGE, *JOIN, *EXTENT, *SELECT, *VALUE)}
 
 OPERATIONS: Mapping[str, Spec] = {name: spec for name, spec in _ALL.items() if spec.is_written}
 
