@@ -1,54 +1,25 @@
-"""Optimizer state in a plan: slots and averages follow their variables, dialects change by arithmetic."""
+"""Optimizer state in a plan: which states there are, what each becomes in the target, and where it stands there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 from ckptmigrate.issues import Issue
-from ckptmigrate.mapping.averages import AVERAGE, EMA
-from ckptmigrate.mapping.group import Group, Planned, constant, lift
-from ckptmigrate.mapping.moves import Moved, cast_steps
-from ckptmigrate.mapping.operations import resolve_slot
+from ckptmigrate.mapping.averages import EMA
+from ckptmigrate.mapping.group import Planned
+from ckptmigrate.mapping.moves import Moved
 from ckptmigrate.mapping.options import LIST_KEEPERS, OBJECT_BASED, Planning
 from ckptmigrate.mapping.rules import OptimizerBlock
-from ckptmigrate.optimizers import Conversion, anew, initial_value, to_dialect
+from ckptmigrate.mapping.state_moves import MovedState, Way, move_state, move_template_state
+from ckptmigrate.optimizers import UNKNOWN, anew, to_dialect
+from ckptmigrate.optimizers.wrapping import INNER, WRAPPER_SCALARS, folded, is_scaled, parted
 from ckptmigrate.report import Row
-from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored
+from ckptmigrate.table import Checkpoint, OptimizerState
 
-STEPS = ("iter", "beta1_power", "beta2_power")  # scalars that count the steps, in one dialect or another
-_STATISTICS = frozenset({"bn_mean", "bn_variance"})  # roles that optimizers hold no slots for
-
-
-@dataclass(frozen=True, slots=True)
-class MovedState:
-    """One state of the result, its tensors as planned, and what is left out."""
-
-    state: OptimizerState
-    planned: tuple[Planned, ...]
-    dropped: tuple[Row, ...]
-
-
-class _Way(NamedTuple):
-    """How one state goes: its name in the target, what changes of it, and where findings are put."""
-
-    planning: Planning
-    state: OptimizerState
-    name: str
-    conversion: Conversion
-
-    @property
-    def is_fresh(self) -> bool:
-        return self.planning.options.optimizer == "fresh" and self.state.kind != EMA
-
-    @property
-    def keeps_keys(self) -> bool:
-        unchanged = self.conversion.state.dialect == self.state.dialect and self.name == self.state.name
-        return unchanged and self.planning.options.keeps_keys(self.planning.source)
-
-    def initial(self, slot: str) -> float:
-        return initial_value(self.conversion.state.kind, self.conversion.state.dialect, slot)
+_LEADING = "2.3"  # the Keras whose counters are a step behind its bias correction
+# Kinds whose state may go where the other's was: (source's, template's).
+_ALIKE = {("adam", "adamw"), ("adamw", "adam"), ("sgd", "momentum")}
 
 
 def move_states(
@@ -60,25 +31,74 @@ def move_states(
         The states that go along, and report rows of those that `--optimizer drop` leaves out.
     """
     source, options = planning.source, planning.options
-    states = [state for state in source.optimizers if state.kind != EMA]
-    left_out = []
+    states = folded([state for state in source.optimizers if state.kind != EMA])
+    places = folded([s for s in planning.template.optimizers if s.kind != EMA]) if planning.template else []
     if options.optimizer == "drop":
-        left_out = [row for state in states for row in _dropped(state, "--optimizer drop")]
-        states = []
+        return _kept_averages(planning, averages, moves, fills), [r for s in states for r in _dropped(s)]
     parts = [part for state in states for part in _split(state, planning)]
-    parts += [(state, OptimizerBlock()) for state in averages]
+    names = _target_names(planning, parts, places)
+    by_name = {place.name: place for place in places}
     moved = []
-    for (state, block), name in zip(parts, _target_names(planning, parts), strict=True):
-        hyper = {**block.hyper, **options.hyper}
-        step = _step(source, block)
-        start = state
-        if options.optimizer == "fresh" and state.kind != EMA:
-            start, hyper, step = anew(state), {**hyper, "iter": 0}, 0
-        conversion = to_dialect(start, _dialect(planning, state), hyper=hyper, step=step)
+    for (state, block), name in zip(parts, names, strict=True):
+        way = _way(planning, state, block, name, by_name.get(name))
+        planning.issues.extend(way.conversion.issues)
+        is_changed = way.is_fresh and way.place is not None and not _is_kind(state, way.place)
+        moved.append((move_template_state if is_changed else move_state)(way, moves, fills))
+    taken = [name for name in names if name]
+    moved += _kept_averages(planning, averages, moves, fills, taken)
+    renamed = {state.name: name for (state, _), name in zip(parts, names, strict=True)}
+    return [one for m in moved for one in _wrapped(_with_parent(m, planning, renamed))], []
+
+
+def _way(
+    planning: Planning, state: OptimizerState, block: OptimizerBlock, name: str, place: OptimizerState | None
+) -> Way:
+    """How one state goes: under which name, and what changes of it."""
+    source, options = planning.source, planning.options
+    hyper: dict[str, float] = {**block.hyper, **options.hyper}
+    step = _step(source, block)
+    dialect = _dialect(planning, state, place)
+    start = state
+    if options.optimizer == "fresh":
+        changes = place is not None and not _is_kind(state, place)
+        start, hyper, step = anew(place if changes and place else state), {**hyper, "iter": 0}, 0
+    elif place is not None and not _fits(state, place):
+        planning.report(_other_kind(state, place))
+    lead = int(state.dialect == "keras1" and str(source.metadata.get("keras_version", "")).startswith(_LEADING))
+    conversion = to_dialect(start, dialect, hyper=hyper, step=step, lead=lead, place=place)
+    if place is not None and (state.kind, place.kind) in _ALIKE:
+        conversion = conversion._replace(state=replace(conversion.state, kind=place.kind))
+    return Way(planning, state, name, conversion, place)
+
+
+def _is_kind(state: OptimizerState, place: OptimizerState) -> bool:
+    return UNKNOWN in (state.kind, place.kind) or state.kind == place.kind
+
+
+def _fits(state: OptimizerState, place: OptimizerState) -> bool:
+    return _is_kind(state, place) or (state.kind, place.kind) in _ALIKE or not (state.slots or state.unbound)
+
+
+def _other_kind(state: OptimizerState, place: OptimizerState) -> Issue:
+    text = f"state of {state.kind}, where the template has an optimizer of kind {place.kind}"
+    hint = f"--optimizer fresh starts {place.kind} anew, --optimizer drop leaves the state out"
+    return Issue("slot", "error", state.name, text, hint)
+
+
+def _kept_averages(
+    planning: Planning,
+    averages: Sequence[OptimizerState],
+    moves: Sequence[Moved],
+    fills: Sequence[Planned],
+    taken: Sequence[str] = (),
+) -> list[MovedState]:
+    moved, names = [], list(taken)
+    for state in averages:
+        names.append(_free(state.name, names))
+        conversion = to_dialect(state, _dialect(planning, state, None))
         planning.issues.extend(conversion.issues)
-        moved.append(_move_state(_Way(planning, state, name, conversion), moves, fills))
-    renamed = {state.name: m.state.name for (state, _), m in zip(parts, moved, strict=True)}
-    return [_with_parent(m, planning, renamed) for m in moved], left_out
+        moved.append(move_state(Way(planning, state, names[-1], conversion), moves, fills))
+    return moved
 
 
 def _with_parent(moved: MovedState, planning: Planning, renamed: Mapping[str, str]) -> MovedState:
@@ -87,7 +107,7 @@ def _with_parent(moved: MovedState, planning: Planning, renamed: Mapping[str, st
         return moved
     template, parent = planning.template, renamed.get(moved.state.parent, moved.state.parent)
     there = [o.parent or o.name for o in template.optimizers if o.kind == EMA] if template else []
-    owners = {name for name in renamed.values() if name != moved.state.name}
+    owners = set(renamed.values())
     if planning.options.target_format not in OBJECT_BASED:
         parent = ""
     elif len(there) == 1:
@@ -97,7 +117,30 @@ def _with_parent(moved: MovedState, planning: Planning, renamed: Mapping[str, st
     return replace(moved, state=replace(moved.state, parent=parent))
 
 
-def _dropped(state: OptimizerState, why: str) -> list[Row]:
+def _wrapped(moved: MovedState) -> list[MovedState]:
+    """Keras 3 keeps the loss scale in an optimizer around the one that it scales for."""
+    state = moved.state
+    if state.dialect != "keras3" or not is_scaled(state):
+        return [moved]
+    outer, own = parted(state.scalars)
+    inner = f"{state.name}/{INNER}"
+    flat = {name: called for called, name in WRAPPER_SCALARS.items()}
+    planned = {p.name: p for p in moved.planned if not p.slot}
+    around = tuple(
+        replace(planned[WRAPPER_SCALARS[name]], name=name)
+        if WRAPPER_SCALARS[name] in planned
+        else Planned(name, "", state.name, stored.tensor, "made", detail="of the optimizer around it")
+        for name, stored in outer.items()
+    )
+    within = tuple(replace(p, optimizer=inner) for p in moved.planned if p.slot or p.name not in flat)
+    return [
+        MovedState(OptimizerState(state.name, "loss_scale", "keras3", 0, scalars=outer), around, ()),
+        MovedState(replace(state, name=inner, scalars=own), within, moved.dropped),
+    ]
+
+
+def _dropped(state: OptimizerState) -> list[Row]:
+    why = "--optimizer drop"
     rows = [Row(key.variable, key.slot, stored.key, "dropped", detail=why) for key, stored in state.slots.items()]
     rows += [Row(f"{state.name}.{name}", "", s.key, "dropped", detail=why) for name, s in state.scalars.items()]
     return rows + [Row(s.key, "?", s.key, "dropped", detail=why) for s in state.unbound]
@@ -122,37 +165,44 @@ def _split(state: OptimizerState, planning: Planning) -> list[_Part]:
     return parts
 
 
-def _target_names(planning: Planning, parts: Sequence[_Part]) -> list[str]:
+def _target_names(planning: Planning, parts: Sequence[_Part], places: Sequence[OptimizerState]) -> list[str]:
     """Where each state goes: by block, where the template has it, its own name, else `optimizer`, `optimizer_1`..."""
-    template, options = planning.template, planning.options
+    options = planning.options
+    have = [place.name for place in places]
     taken: list[str] = []
-    have = [o.name for o in template.optimizers if o.kind != EMA] if template else []
-    several = sum(state.kind != EMA for state, _ in parts) > 1
     for state, block in parts:
         base = block.target or state.name
-        if state.kind != EMA and not block.target:
-            if len(have) == 1 and not several:
+        if not block.target:
+            if len(have) == len(parts) == 1:
                 base = have[0]
             elif options.target_format in OBJECT_BASED and state.dialect == "tf1" and state.name not in have:
                 base = "optimizer"
-        name, count = base, 0
-        while name in taken:
-            count += 1
-            name = f"{base}_{count}"
-        taken.append(name)
+        taken.append(_free(base, taken))
     return taken
 
 
-def _dialect(planning: Planning, state: OptimizerState) -> str:
-    """The dialect asked for, else the source's in its own format, else the template's or the natural one."""
-    source, template, options = planning.source, planning.template, planning.options
+def _free(base: str, taken: Sequence[str]) -> str:
+    name, count = base, 0
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    return name
+
+
+def _dialect(planning: Planning, state: OptimizerState, place: OptimizerState | None) -> str:
+    """The dialect asked for, else the template's, else the source's in its own format, else the natural one."""
+    source, options = planning.source, planning.options
     if options.dialect:
         return options.dialect
-    if not options.dialects or source.origin == options.target_origin:
+    if not options.dialects:
         return state.dialect
-    given = [o.dialect for o in template.optimizers if o.kind != EMA] if template else []
+    if place is not None and place.dialect in options.dialects:
+        return place.dialect
+    given = [o.dialect for o in planning.template.optimizers if o.kind != EMA] if planning.template else []
     if given and given[0] in options.dialects:
         return given[0]
+    if source.origin == options.target_origin:
+        return state.dialect
     keeps_lists = options.target_format in LIST_KEEPERS and state.dialect in options.dialects
     return state.dialect if keeps_lists else options.dialects[0]
 
@@ -163,145 +213,3 @@ def _step(source: Checkpoint, block: OptimizerBlock) -> int | None:
     if variable is None or variable.tensor.shape != () or variable.tensor.dtype.name not in ("int64", "int32"):
         return None
     return int(variable.tensor.read())
-
-
-def _move_state(way: _Way, moves: Sequence[Moved], fills: Sequence[Planned]) -> MovedState:
-    names = list(dict.fromkeys(key.slot for key in way.state.slots if key.slot not in way.conversion.dropped))
-    planned = [p for slot in names for moved in moves for p in _follow(way, slot, moved)]
-    planned += [p for slot in way.conversion.new_slots for p in _new_slot(way, slot, moves)]
-    planned += [p for slot in [*names, *way.conversion.new_slots] for p in _of_fills(way, slot, fills)]
-    slots = {SlotKey(p.name, p.slot): Stored(p.key, p.tensor) for p in planned}
-    scalars = _scalars(way)
-    kept = way.conversion.state.dialect == way.state.dialect and not way.is_fresh
-    unbound = way.state.unbound if kept else ()
-    rows = _left_out(way, planned, scalars, moves, bool(unbound))
-    state = replace(
-        way.conversion.state,
-        name=way.name,
-        scalars={p.name: Stored(p.key, p.tensor) for p in scalars},
-        slots=slots,
-        order=way.state.order if kept and way.keeps_keys else (),
-        unbound=unbound,
-    )
-    loose = [Planned(s.key, "?", way.name, s.tensor, group=Group((s.key,), (s.tensor,))) for s in unbound]
-    return MovedState(state, (*planned, *scalars, *loose), tuple(rows))
-
-
-def _follow(way: _Way, slot: str, moved: Moved) -> list[Planned]:
-    """The slot of one move's variables, through the same operations."""
-    move = moved.move
-    stored = [way.state.slots.get(SlotKey(name, slot)) for name in move.sources]
-    have = [s for s in stored if s is not None]
-    if not have:
-        return []
-    if len(have) < len(stored):
-        lacking = ", ".join(n for n, s in zip(move.sources, stored, strict=True) if s is None)
-        _lost(way, moved, slot, f"{lacking} has none, the other sources of this rule have one")
-        return []
-    if way.is_fresh:
-        key = have[0].key if move.sources == move.targets and way.keeps_keys else ""
-        return [replace(_constant(way, p, slot), key=key) for p in moved.planned()]
-    tensors = tuple(s.tensor for s in have)
-    labels = tuple(f"{name}:{slot}" for name in move.sources)
-    changes = way.conversion.slot_steps.get(slot)
-    group = Group(labels, tensors, lift([changes(t.shape, t.dtype) for t in tensors]) if changes else ())
-    steps = resolve_slot(
-        move.operations,
-        group.shapes,
-        group.dtypes,
-        moved.targets,
-        initial=way.initial(slot),
-        is_average=slot == AVERAGE,
-        reverse=move.reverse,
-        variables=[way.planning.source.variables[name].tensor.shape for name in move.sources],
-    )
-    if isinstance(steps, str):
-        _lost(way, moved, slot, steps)
-        return []
-    group = replace(group, steps=group.steps + tuple(steps))
-    group = replace(group, steps=group.steps + cast_steps(group, way.planning.options.dtype, move.where))
-    untouched = not group.steps and move.sources == move.targets and way.keeps_keys
-    return [
-        Planned(name, slot, way.name, tensor, "moved", group, index, "", move.where, have[0].key if untouched else "")
-        for index, (name, tensor) in enumerate(zip(move.targets, group.tensors(), strict=True))
-    ]
-
-
-def _lost(way: _Way, moved: Moved, slot: str, why: str) -> None:
-    hint = "--optimizer drop leaves all state out, --allow-loss only what can't follow"
-    issue = Issue("slot", "loss", moved.move.targets[0], f"its slot {slot} can't follow: {why}", hint, moved.move.where)
-    way.planning.report(issue)
-
-
-def _constant(way: _Way, owner: Planned, slot: str) -> Planned:
-    number = way.conversion.new_slots.get(slot, way.initial(slot))
-    tensor = constant(owner.tensor.shape, owner.tensor.dtype, number)
-    return Planned(owner.name, slot, way.name, tensor, "filled", detail=f"initial value {number:g}")
-
-
-def _new_slot(way: _Way, slot: str, moves: Sequence[Moved]) -> list[Planned]:
-    """A slot that the target dialect has and the source lacks, for every variable that has slots at all."""
-    owners = {key.variable for key in way.state.slots}
-    made = [_constant(way, p, slot) for m in moves if owners.issuperset(m.move.sources) for p in m.planned()]
-    if made:
-        number = way.conversion.new_slots[slot]
-        message = f"the slot {slot}, which the source lacks, starts at {number:g} for {len(made)} variables"
-        way.planning.report(Issue("filled", "note", way.name, message))
-    return made
-
-
-def _of_fills(way: _Way, slot: str, fills: Sequence[Planned]) -> list[Planned]:
-    """Slots of filled variables start at the optimizer's initial value, averages at the filled value."""
-    trained = [fill for fill in fills if fill.role not in _STATISTICS and fill.tensor.dtype.is_float]
-    if slot == AVERAGE:
-        return [replace(fill, slot=slot, optimizer=way.name) for fill in trained]
-    return [_constant(way, fill, slot) for fill in trained]
-
-
-def _scalars(way: _Way) -> list[Planned]:
-    """The target's scalars: those the conversion left alone as they are, the others as it made them."""
-    planned = []
-    for name, stored in way.conversion.state.scalars.items():
-        before = way.state.scalars.get(name)
-        untouched = before is not None and before.tensor is stored.tensor
-        group = Group((f"{way.state.name}.{name}",), (stored.tensor,)) if untouched else None
-        origin = "moved" if untouched else "made"
-        detail = way.conversion.steps_text.get(name, "" if untouched else "starts anew")
-        key = stored.key if way.keeps_keys else ""
-        planned.append(Planned(name, "", way.name, stored.tensor, origin, group, 0, detail, "", key))  # type: ignore[arg-type]
-    return planned
-
-
-def _left_out(
-    way: _Way, planned: Sequence[Planned], scalars: Sequence[Planned], moves: Sequence[Moved], keeps_unbound: bool
-) -> list[Row]:
-    """Rows for slots that don't follow, and scalars that became others."""
-    followed = {label for p in planned if p.group for label in p.group.labels}
-    moving = {name for moved in moves for name in moved.move.sources}
-    rows = []
-    for key, stored in way.state.slots.items():
-        if f"{key.variable}:{key.slot}" not in followed:
-            why = "can't follow its variable" if key.variable in moving else "its variable isn't written"
-            why = way.conversion.dropped.get(key.slot, "--optimizer fresh" if way.is_fresh else why)
-            rows.append(Row(key.variable, key.slot, stored.key, "dropped", detail=why))
-    kept = {p.name for p in scalars if p.group is not None}
-    rows += [
-        Row(f"{way.state.name}.{name}", "", stored.key, "dropped", detail=_why_not(way, name, scalars))
-        for name, stored in way.state.scalars.items()
-        if name not in kept
-    ]
-    if way.state.unbound and not keeps_unbound:
-        why = "--optimizer fresh" if way.is_fresh else "its owner isn't known"
-        rows += [Row(s.key, "?", s.key, "dropped", detail=why) for s in way.state.unbound]
-    return rows
-
-
-def _why_not(way: _Way, name: str, scalars: Sequence[Planned]) -> str:
-    """Why a scalar isn't written as it was."""
-    here = {p.name for p in scalars}
-    if way.is_fresh and name.startswith(STEPS):
-        return "--optimizer fresh"
-    heirs = ", ".join(step for step in STEPS if step in here and step not in way.state.scalars)
-    if heirs and name.startswith(STEPS):
-        return f"goes on in {heirs}"
-    return "another value is written" if name in here else f"{way.conversion.state.dialect} doesn't store it"
