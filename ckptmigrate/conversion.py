@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,6 +44,14 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+Revise = Callable[[Checkpoint, Chosen], Chosen]
+
+
+def as_chosen(_source: Checkpoint, chosen: Chosen) -> Chosen:
+    """The revision that changes nothing."""
+    return chosen
+
+
 @dataclass(frozen=True, slots=True)
 class StateOptions:
     """What is asked of names, optimizer state and element types; as in `convert`."""
@@ -65,6 +73,7 @@ class _Job:
     writer: Writer
     destination: Destination
     options: WriteOptions
+    beside: Mapping[str, bytes]
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -85,6 +94,9 @@ def convert(
     allow_loss: bool = False,
     force: bool = False,
     progress: Progress = no_progress,
+    revise: Revise = as_chosen,
+    beside: Mapping[str, bytes] | None = None,
+    model: Checkpoint | None = None,
     **mapping: Any,
 ) -> Report:
     """Converts a checkpoint.
@@ -105,6 +117,9 @@ def convert(
         allow_loss: Write although something is lost.
         force: Replace an older output.
         progress: Told the phase, and how much of how much is done.
+        revise: Changes what was chosen before it is planned: moves, fills, findings.
+        beside: Files to publish with the output, name -> content.
+        model: A template that is open already, where the mapping options name none; it stays the caller's to close.
         mapping: The mapping options, fields of MappingOptions: `mapping=`, `template=`, `names=`...
 
     Returns:
@@ -125,7 +140,7 @@ def convert(
     with ExitStack() as stack:
         opened = stack.enter_context(formats.open_checkpoint(source, from_))
         wanted = StateOptions(flavor, optimizer, dialect, hyper or {}, dtype)
-        chosen, plan_ = _planned(opened, target, asked, wanted, stack.enter_context)
+        chosen, plan_ = _planned(opened, target, asked, wanted, stack.enter_context, model=model, revise=revise)
         flags = {k: v for k, v in {**given, **_plain(asked), "dtype": dtype, "hyper": dict(hyper or {})}.items() if v}
         write = WriteOptions(
             template=chosen.template,
@@ -136,7 +151,7 @@ def convert(
             state_file=place.is_folder,
             on_bytes=_counted(progress, plan_),
         )
-        job = _Job(opened, plan_, target, writer, place, write)
+        job = _Job(opened, plan_, target, writer, place, write, beside or {})
         if not dry_run:
             clear_stale(place)  # what a killed run left is no older output
         job, refused = _check(job, chosen, allow_loss, force=force)
@@ -176,10 +191,12 @@ def plan(
 
 
 def _planned(
-    source: Checkpoint, target: Format, asked: MappingOptions, wanted: StateOptions, enter: Enter
-) -> tuple[Chosen, Plan]:
+    source: Checkpoint, target: Format, asked: MappingOptions, wanted: StateOptions, enter: Enter,
+    *, model: Checkpoint | None = None, revise: Revise = as_chosen,
+) -> tuple[Chosen, Plan]:  # fmt: skip
     """The mapping that was asked for, and the plan it gives."""
-    chosen = named_for(source, choose(source, asked, enter), target.name, wanted.flavor)
+    chosen = named_for(source, choose(source, asked, enter, model), target.name, wanted.flavor)
+    chosen = revise(source, chosen)
     writer = target.writer
     assert writer is not None
     _check_held(wanted, target, writer)
@@ -258,7 +275,7 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
     issues = [*job.source.issues, *chosen.issues, *job.plan.issues, *unheld]
     if chosen.template is not None:
         issues += differing(job.source, chosen.template, chosen.assignment.moves)
-    old = existing_outputs(job.destination, job.writer.outputs(job.destination.name))
+    old = existing_outputs(job.destination, _outputs(job))
     refuse_source(job.destination, old, job.source.files)
     refuse_strange_folder(job.destination, old)
     if old and not force:
@@ -271,13 +288,21 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
     return replace(job, plan=job.plan.without(names, f"{job.target.name} can't hold it")), None
 
 
+def _outputs(job: _Job) -> tuple[str, ...]:
+    """Patterns of everything that the output may consist of."""
+    return (*job.writer.outputs(job.destination.name), *job.beside)
+
+
 def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progress) -> Report:
     job.details["issues"] += job.plan.lost_fills()
     if exit_code(job.details["issues"], allow_loss=allow_loss) != 0:
         return _report(job, "refused", job.plan.rows(), allow_loss)
     with stage(job.destination) as staged:
         with output_errors(staged.folder):
+            for name, content in job.beside.items():
+                (staged.folder / name).write_bytes(content)
             written = job.writer.write(job.plan.result(), staged.folder, job.destination.name, job.options)
+            written = replace(written, files=(*job.beside, *written.files))
         job.details["moved"] = {"bytes_moved": written.bytes_moved, "bytes_cloned": written.bytes_cloned}
         rows, verdict = _verified(job, staged.folder, written, level, progress)
         report = _report(job, verdict, rows, allow_loss, written)
@@ -285,7 +310,7 @@ def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progres
             return report
         if job.source.files:
             copy_mode(job.source.files[0], [staged.folder / name for name in written.files])
-        old = existing_outputs(job.destination, job.writer.outputs(job.destination.name)) if force else []
+        old = existing_outputs(job.destination, _outputs(job)) if force else []
         staged.publish(written.files, written.commit, existing=old)
     return report
 
