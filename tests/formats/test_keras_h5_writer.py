@@ -81,12 +81,13 @@ def test_names_and_versions_stay_the_sources(source, tmp_path):
     assert listed[0] == listed[1]
 
 
-def test_a_file_of_keras_1_stays_without_version(tmp_path):
-    """Loaders convert the weights of a file that tells none."""
+def test_a_file_of_keras_1_gets_a_version(tmp_path):
+    """Loaders would convert the weights of a file that tells none once more."""
     target = tmp_path / "x.h5"
     convert(FIXTURES / "keras-h5" / "k1_nested" / "model.h5", target, to="keras-h5")
     with h5py.File(target) as file:
-        assert set(file.attrs) == {"layer_names", "ckptmigrate.provenance"}
+        assert set(file.attrs) == {"layer_names", "ckptmigrate.provenance", "keras_version", "backend"}
+        assert text(file.attrs["keras_version"]) == "2.2.4"
 
 
 def test_trained_weights_come_first(tmp_path):

@@ -13,7 +13,7 @@ from ckptmigrate.mapping.rules import Mapping
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 # What doesn't lead back by names alone: two rules write one target, or biases that slim doesn't have.
-WARNED = {"keras/keras1", "keras/resnet_v1", *(f"keras/resnet_v1_{depth}" for depth in (50, 101, 152))}
+WARNED = {"keras/resnet_v1", *(f"keras/resnet_v1_{depth}" for depth in (50, 101, 152))}
 
 MODELS = {
     "ssd_mobilenet_v2": "od/ssd_mobilenet_v2",

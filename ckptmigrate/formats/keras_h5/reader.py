@@ -12,6 +12,7 @@ from typing import Any
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.formats.keras_config import Configured, read_config
 from ckptmigrate.formats.keras_h5 import naming, slot_names
+from ckptmigrate.formats.keras_h5.old_names import SYSTEM, Weight, old_names
 from ckptmigrate.formats.keras_states import Owner, StateList, bind
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.issues import Issue
@@ -46,7 +47,8 @@ def read(path: Path) -> Checkpoint:
     reading.read_layers()
     reading.read_rest()
     reading.add_full_names()
-    reading.warn_of_turned()
+    if not reading.add_old_names():
+        reading.warn_of_turned()
     optimizers = reading.optimizers()
     return Checkpoint(
         path=path,
@@ -90,6 +92,7 @@ class _Reading:
         self.variables: dict[str, Variable] = {}
         self.layout: list[Layer] = []
         self.spelled: dict[str, str] = {}  # variable -> the weight's name
+        self._weights: dict[str, Weight] = {}  # variable -> its weight as rules for old files look at it
         self._taken: set[str] = set()  # datasets that are listed
 
     @property
@@ -139,6 +142,8 @@ class _Reading:
             unique = named if named not in self.variables else dataset.path
             self._add(unique, dataset, prefix, meaning)
             self.spelled[unique] = weight
+            path = f"{prefix}/{meaning.path}" if meaning.path else named
+            self._weights[unique] = Weight(prefix, weight, dataset.shape, path)
             held.append((meaning.path or named.removeprefix(f"{prefix}/"), unique))
         if not weights and not prefix:
             return
@@ -169,6 +174,15 @@ class _Reading:
             if counts[told] == 1 and told not in self.variables:
                 variable = self.variables[name]
                 self.variables[name] = replace(variable, aliases={**variable.aliases, "full_name": (told,)})
+
+    def add_old_names(self) -> bool:
+        """What rules call the variables of an old file; False where it isn't old."""
+        told = old_names(tuple(self._weights.values()), self.model, self.version, self.backend)
+        for name, alias in zip(self._weights, told.names, strict=bool(told.names)):
+            variable = self.variables[name]
+            self.variables[name] = replace(variable, aliases={**variable.aliases, SYSTEM: (alias,)})
+        self.issues += [replace(issue, where=str(self.path)) for issue in told.issues]
+        return bool(told.names)
 
     def warn_of_turned(self) -> None:
         """Says so where convolution kernels may be stored in another way than Keras 2 on TensorFlow has them."""

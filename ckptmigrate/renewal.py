@@ -1,0 +1,148 @@
+"""Renewal: a checkpoint of Keras 1, or of Keras 2 on Theano, as Keras 2 on TensorFlow would have stored it, lazily.
+
+Reading changes nothing: values come as stored. What goes on to another Keras is converted by rules of the library,
+which speak of variables by what old files tell of their layers (names of the system `old_keras`); the result is a
+checkpoint that flavors, templates and pairing take like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ckptmigrate.chosen import Chosen, MappingOptions
+from ckptmigrate.issues import Issue, exit_code
+from ckptmigrate.keras1_config import MODEL_CONFIG, translated
+from ckptmigrate.mapping.chain import chained
+from ckptmigrate.mapping.options import PlanOptions
+from ckptmigrate.mapping.plan import Plan, make_plan
+from ckptmigrate.mapping.rules import Mapping as Rules
+from ckptmigrate.table import Checkpoint, Layer
+
+SYSTEM = "old_keras"
+AUTO = "auto"
+TARGETS = frozenset({"keras-h5", "keras-v3", "tf2", "savedmodel"})
+VERSION = "2.2.4"  # of the files that the result is like: the last Keras with Keras 1's lists of optimizer state
+
+_LAYER_PATH = "layer_path"
+_RULES = {
+    "keras1-tensorflow": "keras/keras1",
+    "keras1-theano": "keras/keras1_theano",
+    "keras2-theano": "keras/keras2_theano",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What is converted from, and how it came to be.
+
+    Attributes:
+        source: The checkpoint that mappings, templates and flavors see.
+        asked: The mapping options that are left to be followed.
+        plan: How `source` is made from the file; None when the file isn't old, or stays as it is.
+        rules: {"name", "digest"} of the rules that were applied.
+        issues: What there is to say of it.
+    """
+
+    source: Checkpoint
+    asked: MappingOptions
+    plan: Plan | None = None
+    rules: Mapping[str, str] | None = None
+    issues: tuple[Issue, ...] = ()
+
+    def completed(self, chosen: Chosen, plan: Plan) -> tuple[Chosen, Plan]:
+        """A choice and plan made from `source`, as made from the file."""
+        if self.plan is None:
+            return replace(chosen, issues=(*self.issues, *chosen.issues)), plan
+        rules = chosen.provenance or dict(self.rules or {})
+        issues = (*self.issues, *chosen.issues)
+        return replace(chosen, provenance=rules, issues=issues), chained(self.plan, plan)
+
+
+def renewed(source: Checkpoint, asked: MappingOptions, target: str) -> Renewal:
+    """The checkpoint to convert: renewed where it is old and the target is for a Keras of today.
+
+    Args:
+        source: As read.
+        asked: The mapping options; a mapping that speaks of `old_keras` names is followed here.
+        target: The target format's id.
+
+    Raises:
+        MappingError: The mapping can't be read.
+    """
+    family, rules = family_of(source), _asked_for(asked)
+    if not family or asked.reverse or asked.names or (rules is None and asked.mapping not in ("", AUTO)):
+        return Renewal(source, asked)
+    left = replace(asked, mapping="")
+    if rules is None and not asked.mapping and target not in TARGETS:
+        message = "values and names stay as the old Keras stored them; this format is for no Keras in particular"
+        hint = f"--mapping {AUTO} converts them to what Keras 2 and later have"
+        return Renewal(source, left, issues=(Issue("kernels", "note", "", message, hint),))
+    if rules is None and family not in _RULES:
+        message = "kernels of convolutions are flipped if the backend was Theano, which nothing in the file tells"
+        hint = "--mapping keras/keras1 where it was TensorFlow, --mapping keras/keras1_theano where it was Theano"
+        return Renewal(source, left, issues=(Issue("needed", "error", "", message, hint),))
+    return _applied(source, left, rules or Rules.load(_RULES[family]), is_given=rules is not None)
+
+
+def family_of(source: Checkpoint) -> str:
+    """`keras1-tensorflow`, `keras1-theano`, `keras1-unknown`, `keras2-theano`; "" for what isn't old."""
+    first = next((v.aliases[SYSTEM][0] for v in source.variables.values() if v.aliases.get(SYSTEM)), "")
+    return first.partition("/")[0]
+
+
+def _asked_for(asked: MappingOptions) -> Rules | None:
+    """The mapping that the options name, where it speaks of old Keras' variables."""
+    if asked.mapping in ("", AUTO):
+        return None
+    rules = Rules.load(asked.mapping)
+    return rules if rules.source.names == SYSTEM else None
+
+
+def _applied(source: Checkpoint, asked: MappingOptions, rules: Rules, *, is_given: bool) -> Renewal:
+    plan = make_plan(source, rules.assign(source), None, PlanOptions("keras-h5", holds_averages=True))
+    issues = [issue for issue in plan.issues if issue.kind != "unused"]
+    if exit_code(issues) == 0:
+        changed = sum(bool(p.steps) for p in plan.planned if not p.optimizer)
+        message = f"rules applied, {rules.title}: {len(plan.variables)} variables, {changed} of them by operations"
+        issues.append(Issue("mapping", "note", rules.name, message))
+        if rules.note and is_given:
+            issues.append(Issue("mapping", "note", rules.name, rules.note.strip()))
+    result, told = _result(source, plan)
+    return Renewal(result, asked, plan, {"name": rules.name, "digest": rules.digest}, (*issues, *told))
+
+
+def _result(source: Checkpoint, plan: Plan) -> tuple[Checkpoint, tuple[Issue, ...]]:
+    """The plan's result as a file of Keras 2 would read."""
+    variables = {name: replace(v, aliases={_LAYER_PATH: (name,)}) for name, v in plan.variables.items()}
+    blobs = dict(source.structure.blobs)
+    issues: tuple[Issue, ...] = ()
+    is_first = family_of(source).startswith("keras1")
+    if is_first:
+        config, issues = translated(blobs.pop(MODEL_CONFIG, None))
+        blobs = {**blobs, **config}
+    made = plan.result()
+    became = {label: p.name for p in plan.planned if p.group and not p.optimizer for label in p.group.labels}
+    layout = tuple(_layer(layer, became) for layer in source.structure.layout or ())
+    result = replace(
+        made,
+        path=source.path,
+        format=source.format,
+        files=source.files,
+        variables=variables,
+        optimizers=tuple(replace(state, order=()) for state in made.optimizers),
+        structure=replace(source.structure, layout=layout or None, blobs=blobs),
+        metadata={
+            **source.metadata,
+            "keras_version": VERSION if is_first else source.metadata.get("keras_version", VERSION),
+            "backend": "tensorflow",
+        },
+        issues=source.issues,
+    )
+    return result, issues
+
+
+def _layer(layer: Layer, became: Mapping[str, str]) -> Layer:
+    """A layer with what its variables became, each in the place of its first source."""
+    names = dict.fromkeys(became[name] for _, name in layer.attributes if name in became)
+    return replace(layer, attributes=tuple((name.removeprefix(f"{layer.name}/"), name) for name in names))
