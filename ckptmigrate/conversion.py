@@ -20,6 +20,7 @@ from ckptmigrate.mapping.options import KEY_KEEPERS, PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
 from ckptmigrate.norm_settings import differing
 from ckptmigrate.provenance import provenance
+from ckptmigrate.renewal import renewed
 from ckptmigrate.report import Report, Row, Verdict
 from ckptmigrate.staging import (
     Destination,
@@ -195,6 +196,8 @@ def _planned(
     *, model: Checkpoint | None = None, revise: Revise = as_chosen,
 ) -> tuple[Chosen, Plan]:  # fmt: skip
     """The mapping that was asked for, and the plan it gives."""
+    renewal = renewed(source, asked, target.name)
+    source, asked = renewal.source, renewal.asked
     chosen = named_for(source, choose(source, asked, enter, model), target.name, wanted.flavor)
     chosen = revise(source, chosen)
     writer = target.writer
@@ -211,7 +214,7 @@ def _planned(
         dtype=wanted.dtype,
         blocks=chosen.blocks,
     )
-    return chosen, make_plan(source, chosen.assignment, chosen.template, options)
+    return renewal.completed(chosen, make_plan(source, chosen.assignment, chosen.template, options))
 
 
 def _check_held(wanted: StateOptions, target: Format, writer: Writer) -> None:
