@@ -1,0 +1,162 @@
+"""Optimizer state in plans: kinds, what a template tells, wrappers, what starts anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckptmigrate.dtypes import BY_NAME
+from ckptmigrate.issues import exit_code
+from ckptmigrate.mapping.assignment import Assignment, Move
+from ckptmigrate.mapping.options import PlanOptions
+from ckptmigrate.mapping.plan import Plan, make_plan
+from ckptmigrate.optimizers.powers import power_after
+from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Tensor, Variable
+
+TF2 = PlanOptions("tf2", ("keras-legacy", "tf1", "keras2", "keras3"))
+
+
+def number(value: Any, dtype: str = "float32") -> Tensor:
+    return Tensor.of(np.array(value, BY_NAME[dtype].numpy), BY_NAME[dtype])
+
+
+def state(kind: str, dialect: str, slots: str, scalars: Mapping[str, Any], name: str = "optimizer") -> OptimizerState:
+    """Slots of the variables w and b, and scalars: whole numbers are int64."""
+    held = {n: Stored(n, number(v, "int64" if isinstance(v, int) else "float32")) for n, v in scalars.items()}
+    bound = {SlotKey(v, s): Stored(f"{v}/{s}", number([1.0, 2.0])) for s in slots.split() for v in ("w", "b")}
+    hyper = {n: float(v) for n, v in scalars.items() if n in ("learning_rate", "beta_1", "beta_2", "momentum")}
+    return OptimizerState(name, kind, dialect, scalars.get("iter"), hyper, held, bound, tuple(bound))
+
+
+def checkpoint(*states: OptimizerState, format_: str = "tf1", **metadata: Any) -> Checkpoint:
+    variables = {n: Variable(n, number([3.0, 4.0]), n) for n in ("w", "b")}
+    return Checkpoint(Path("source"), format_, variables, states, metadata=metadata)
+
+
+def planned(source: Checkpoint, template: Checkpoint | None = None, **options: Any) -> Plan:
+    moves = tuple(Move((name,), (name,)) for name in source.variables)
+    return make_plan(source, Assignment(moves), template, replace(TF2, **options))
+
+
+def stops(plan: Plan) -> list[tuple[str, str]]:
+    return [(i.kind, i.severity) for i in plan.issues if i.severity in ("error", "loss")]
+
+
+def values(found: OptimizerState) -> dict[str, Any]:
+    return {name: stored.tensor.read().tolist() for name, stored in found.scalars.items()}
+
+
+ADAM = state("adam", "keras2", "m v", {"iter": 5, "learning_rate": 0.5})
+RMSPROP = state("rmsprop", "keras3", "rms", {"iter": 9, "learning_rate": 0.25})
+
+
+def test_another_kind_needs_a_fresh_start() -> None:
+    plan = planned(checkpoint(ADAM), checkpoint(RMSPROP, format_="tf2"))
+    assert exit_code(plan.issues, allow_loss=True) == 6
+    (issue,) = (i for i in plan.issues if i.severity == "error")
+    assert "adam" in issue.message
+    assert "--optimizer fresh starts rmsprop anew" in issue.hint
+
+
+def test_the_templates_kind_starts_anew() -> None:
+    plan = planned(checkpoint(ADAM), checkpoint(RMSPROP, format_="tf2"), optimizer="fresh")
+    assert not stops(plan)
+    (found,) = plan.optimizers
+    assert (found.kind, found.dialect, found.step) == ("rmsprop", "keras3", 0)
+    assert values(found) == {"iter": 0, "learning_rate": 0.25}
+    assert {(k.variable, k.slot): s.tensor.read().tolist() for k, s in found.slots.items()} == {
+        ("w", "rms"): [0, 0],
+        ("b", "rms"): [0, 0],
+    }
+    assert {(r.name, r.slot) for r in plan.dropped} >= {("w", "m"), ("b", "v"), ("optimizer.iter", "")}
+    ones = planned(checkpoint(ADAM), checkpoint(RMSPROP, format_="tf2"), optimizer="fresh", dialect="tf1").optimizers
+    assert {k.slot: s.tensor.read().tolist() for k, s in ones[0].slots.items()} == {"rms": [1, 1], "momentum": [0, 0]}
+
+
+@pytest.mark.parametrize(("dialect", "expected"), [("keras3", [0, 0.5]), ("keras2", [0, 0.5]), ("keras1", [0])])
+def test_fresh_in_another_dialect(dialect: str, expected: list[float]) -> None:
+    source = replace(ADAM, hyper={**ADAM.hyper, "beta_1": 0.9, "beta_2": 0.999})
+    (found,) = planned(checkpoint(source), optimizer="fresh", dialect=dialect, dialects=()).optimizers
+    assert list(values(found).values()) == expected
+    assert all(not s.tensor.read().any() for s in found.slots.values())
+    (one,) = planned(checkpoint(source), optimizer="fresh", dialect="tf1").optimizers
+    assert values(one) == {n: float(np.float32(b)) for n, b in (("beta1_power", 0.9), ("beta2_power", 0.999))}
+
+
+def test_adamw_takes_adams_state() -> None:
+    place = state("adamw", "keras3", "m v", {"iter": 0, "learning_rate": 0.1})
+    plan = planned(checkpoint(ADAM), checkpoint(place, format_="tf2"))
+    assert not stops(plan)
+    assert [(o.kind, o.dialect) for o in plan.optimizers] == [("adamw", "keras3")]
+
+
+def test_the_template_tells_the_dialect() -> None:
+    source = replace(checkpoint(ADAM), format="tf2")
+    plan = planned(source, checkpoint(replace(ADAM, dialect="keras3"), format_="tf2"))
+    assert plan.optimizers[0].dialect == "keras3"
+    assert planned(source).optimizers[0].dialect == "keras2"
+
+
+def test_plain_sgd_gets_the_slots_of_the_target() -> None:
+    source = checkpoint(state("sgd", "tf1", "", {}))
+    (found,) = planned(source, dialect="keras2", hyper={"learning_rate": 0.1, "iter": 3}).optimizers
+    assert found.kind == "momentum"
+    assert {k.variable for k in found.slots} == {"w", "b"}
+    place = state("momentum", "keras3", "momentum", {"iter": 0, "learning_rate": 0.1})
+    place = replace(place, slots={key: s for key, s in place.slots.items() if key.variable == "w"})
+    options = {"hyper": {"learning_rate": 0.1, "iter": 3}}
+    (found,) = planned(source, checkpoint(place, format_="tf2"), **options).optimizers
+    assert (found.kind, list(found.slots)) == ("momentum", [SlotKey("w", "momentum")])
+
+
+def test_keras_2_3_is_a_step_ahead() -> None:
+    source = checkpoint(state("adam", "keras1", "m v", {"iter": 5}), format_="keras-h5", keras_version="2.3.1")
+    assert planned(source, dialect="keras2").optimizers[0].step == 6
+    assert planned(replace(source, metadata={"keras_version": "2.2.4"}), dialect="keras2").optimizers[0].step == 5
+
+
+SCALED = {"current_loss_scale": 1024.0, "good_steps": 7}
+AROUND = {"iter": 0, "learning_rate": 0.0, "step_counter": 7, "dynamic_scale": 1024.0}
+
+
+@pytest.mark.parametrize("dialect", ["keras2", "keras-legacy", "tf1"])
+def test_loss_scaling_goes_into_keras_3_and_back(dialect: str) -> None:
+    scalars = {"iter": 5, "learning_rate": 0.5, **SCALED}
+    if dialect == "tf1":
+        powers = {n: float(power_after(b, 5)) for n, b in (("beta1_power", 0.9), ("beta2_power", 0.999))}
+        scalars = {**powers, **SCALED}
+    source = checkpoint(state("adam", dialect, "m v", scalars))
+    plan = planned(source, dialect="keras3", hyper={"learning_rate": 0.5})
+    assert not stops(plan)
+    outer, inner = plan.optimizers
+    assert (outer.name, outer.kind, inner.name, inner.kind) == (
+        "optimizer",
+        "loss_scale",
+        "optimizer/inner_optimizer",
+        "adam",
+    )
+    assert values(outer) == AROUND
+    assert values(inner) == {"iter": 5, "learning_rate": 0.5}
+    assert {p.place for p in plan.planned} == {(e.optimizer, e.name, e.slot) for e in plan.result().rows()}
+    betas = {"beta_1": 0.9, "beta_2": 0.999}
+    (back,) = planned(replace(plan.result(), format="tf2"), dialect=dialect, hyper=betas).optimizers
+    assert values(back).items() >= scalars.items()
+    assert len(back.slots) == 4
+
+
+def test_loss_scaling_of_keras_3_stays_as_it_is() -> None:
+    outer = state("loss_scale", "keras3", "", AROUND)
+    inner = state("adam", "keras3", "m v", {"iter": 5, "learning_rate": 0.5}, "optimizer/inner_optimizer")
+    source = checkpoint(outer, inner, format_="tf2")
+    found = planned(source).optimizers
+    assert [(o.name, values(o), set(o.slots)) for o in found] == [
+        (o.name, values(o), set(o.slots)) for o in (outer, inner)
+    ]
+    assert [s.key for o in found for s in o.scalars.values()] == [*AROUND, "iter", "learning_rate"]
+    nested = checkpoint(replace(outer, wraps=inner), format_="tf2")
+    assert [o.name for o in planned(nested).optimizers] == ["optimizer", "optimizer/inner_optimizer"]
