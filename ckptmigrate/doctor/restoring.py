@@ -34,16 +34,16 @@ def examine_restoring(case: Case) -> Iterator[Issue]:
         hint = case.convert("--template", case.given_against, to=case.against.format)
         message = f"this is {case.checkpoint.format}, the other {case.against.format}: {said}"
         yield Issue("format", "error", "", message, hint)
-    yield _told(comparison)
+    yield _count(comparison, "would be restored" if not said else "have their counterpart here")
     yield from _names(comparison)
     yield from _slots(comparison)
     yield from _shapes(comparison)
     yield from _types(comparison)
 
 
-def _told(comparison: Comparison) -> Issue:
+def _count(comparison: Comparison, what: str) -> Issue:
     matched, wanted = len(comparison.pairs), len(comparison.wanted)
-    message = f"{matched:,} of the other's {wanted:,} variables would be restored, found by {comparison.matching.how}"
+    message = f"{matched:,} of the other's {wanted:,} variables {what}, found by {comparison.matching.how}"
     if matched < wanted * _FEW:
         near = Counter(v.tensor.shape for v in comparison.case.checkpoint.variables.values() if counts(v))
         far = Counter(v.tensor.shape for v in comparison.wanted.values())
