@@ -86,13 +86,13 @@ def convert(
     def work(tell: Progress) -> Report:
         from ckptmigrate.conversion import convert as run
 
-        _check_report(report)
+        check_report(report)
         result = run(
             source, destination, to=to, from_=from_, flavor=options.text(flavor), optimizer=options.text(optimizer),
             dialect=options.text(dialect), hyper=values, dtype=dtype, max_shard_bytes=shard, dry_run=dry_run,
             verify=options.text(verify), allow_loss=allow_loss, force=force, progress=tell, **keywords,
         )  # fmt: skip
-        _write_report(report, result)
+        write_report(report, result)
         return result
 
     hint = f"ckptmigrate verify {shlex.quote(source)} {shlex.quote(destination)} --level framework"
@@ -200,7 +200,7 @@ def _answer(work: Callable[[Progress], Report], as_json: bool, source: str, dest
     raise typer.Exit(give(command, as_json, blank))
 
 
-def _check_report(name: str) -> None:
+def check_report(name: str) -> None:
     """Before any work: a report that can't be written must not stop a finished conversion."""
     if not name:
         return
@@ -210,7 +210,8 @@ def _check_report(name: str) -> None:
         raise OutputError("the folder of the report doesn't exist", where=name)
 
 
-def _write_report(name: str, report: Report) -> None:
+def write_report(name: str, report: Report) -> None:
+    """Writes the report as JSON, unless `name` is empty."""
     if name:
         try:
             Path(name).write_text(as_text(report.to_json()), encoding="ascii")

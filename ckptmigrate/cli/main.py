@@ -41,6 +41,7 @@ COMMANDS = {
     "verify": ("convert", "VERIFY_EXAMPLES"),
     "diff": ("convert", "DIFF_EXAMPLES"),
     "doctor": ("doctor", "EXAMPLES"),
+    "port-detection": ("port_detection", "EXAMPLES"),
     "mapping": ("mapping", ""),
     "formats": ("formats", ""),
 }
@@ -63,7 +64,7 @@ def _app(words: Sequence[str]) -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            command: Callable[..., None] = getattr(module, name)
+            command: Callable[..., None] = getattr(module, name.replace("-", "_"))
             app.command(name, epilog=getattr(module, examples, None))(command)
     return app
 

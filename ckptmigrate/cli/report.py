@@ -42,6 +42,7 @@ def report_lines(report: Report, *, hint: str = "", equal: str = "verified", pla
         yield from model_lines(report)
     elif report.verdict != "refused":
         yield from _sections(report, plan)
+        yield from _config(report)
     if report.issues:
         yield ""
         yield from issue_lines(report.issues)
@@ -59,6 +60,17 @@ def _sections(report: Report, plan: bool) -> Iterator[str]:
         yield from _slots([r for r in done if r.slot])
     for outcome in ("filled", "dropped"):
         yield from _section(outcome, [r for r in report.rows if r.outcome == outcome])
+
+
+def _config(report: Report) -> Iterator[str]:
+    """What a port changed in its configuration, and why."""
+    changes = report.details.get("config", ())
+    if changes:
+        yield ""
+        yield f"pipeline.config ({count(len(changes), 'change')})"
+    for change in changes:
+        yield f"  {visible(change['change'])}"
+        yield f"      {visible(change['why'])}"
 
 
 def _summary(report: Report) -> str:

@@ -1,0 +1,106 @@
+"""`ckptmigrate port-detection`: a model of the TF1 Object Detection API, ported to its TF2 code."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from ckptmigrate.cli import options
+from ckptmigrate.cli.answer import BLANKS, Answer, give
+from ckptmigrate.cli.convert import check_report, write_report
+from ckptmigrate.cli.progress import progress
+from ckptmigrate.cli.report import report_lines
+
+EXAMPLES = """\b
+Examples:
+  ckptmigrate port-detection pipeline.config train/model.ckpt-300 out/
+  ckptmigrate port-detection pipeline.config train/ out/ --classes new_label_map.pbtxt
+  ckptmigrate port-detection pipeline.config frozen_inference_graph.pb out/ --dry-run"""
+
+
+def port_detection(
+    config: Annotated[str, typer.Argument(metavar="PIPELINE_CONFIG", help="The TF1 model's pipeline.config.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CKPT", help="Its checkpoint: prefix, any of its files, its folder; or frozen graph."),
+    ],
+    folder: Annotated[str, typer.Argument(metavar="OUTDIR", help="The folder to write.")],
+    *,
+    num_classes: Annotated[
+        int | None,
+        typer.Option("--num-classes", metavar="N", min=1, help="Another number of classes: heads start anew."),
+    ] = None,
+    classes: Annotated[
+        str, typer.Option("--classes", metavar="FILE", help="The new label map: heads keep the classes that go on.")
+    ] = "",
+    old_classes: Annotated[
+        str, typer.Option("--old-classes", metavar="FILE", help="The old label map, if not the one of PIPELINE_CONFIG.")
+    ] = "",
+    averages: Annotated[
+        options.Averages | None,
+        typer.Option("--averages", help="What becomes of moving averages. Default: what its evaluation used."),
+    ] = None,
+    template: Annotated[
+        str,
+        typer.Option("--template", metavar="CKPT", help="A checkpoint of the TF2 model, in place of a derived one."),
+    ] = "",
+    compensate: Annotated[
+        str,
+        typer.Option(
+            "--compensate", metavar="inference", help="SSD ResNet FPN: the backbone's exact outputs, not for training."
+        ),
+    ] = "",
+    optimizer: Annotated[
+        options.Optimizer, typer.Option("--optimizer", help="Optimizer state: keep it, drop it, or start it fresh.")
+    ] = options.Optimizer.keep,
+    hyper: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hyper", metavar="NAME=VALUE", help="A hyperparameter, in place of the config's. May be repeated."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; write nothing, read no tensor.")] = False,
+    verify: Annotated[
+        options.Check, typer.Option("--verify", help="How to check the output before it is published.")
+    ] = options.Check.bits,
+    report: Annotated[str, typer.Option("--report", metavar="FILE.json", help="Also write the report here.")] = "",
+    allow_loss: Annotated[bool, typer.Option("--allow-loss", help="Go on where TF2 computes something else.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an older port in OUTDIR.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Port a TF1 Object Detection API model: OUTDIR gets a TF2 checkpoint and the pipeline.config for it."""
+    values = options.parse_hyper(hyper or [])
+
+    def command() -> Answer:
+        from ckptmigrate.detection.port import PortOptions
+        from ckptmigrate.detection.port import port_detection as run
+
+        check_report(report)
+        asked = PortOptions(
+            num_classes,
+            classes,
+            old_classes,
+            options.text(averages),
+            template,
+            compensate,
+            options.text(optimizer),
+            values,
+        )
+        with progress(not as_json) as tell:
+            result = run(
+                config, checkpoint, folder, options=asked, dry_run=dry_run, verify=options.text(verify),
+                allow_loss=allow_loss, force=force, progress=tell,
+            )  # fmt: skip
+        write_report(report, result)
+        hint = "" if result.exit_code or dry_run else _next(folder)
+        return Answer(result.to_json, lambda: report_lines(result, hint=hint), result.exit_code)
+
+    blank = {**BLANKS["convert"], "source": {"path": checkpoint}, "target": {"path": folder}}
+    raise typer.Exit(give(command, as_json, blank))
+
+
+def _next(folder: str) -> str:
+    place = shlex.quote(folder.rstrip("/") or "/")
+    return f"python model_main_tf2.py --pipeline_config_path={place}/pipeline.config --model_dir=NEW_FOLDER"
