@@ -31,7 +31,7 @@ UNKNOWN = "unknown"
 FOREIGN = frozenset(
     (
         *("Adamax", "Nadam", "AdamW", "Lamb", "LAMB", "Adafactor", "AdagradDA", "ProximalAdagrad", "MomentumW"),
-        *("LARSOptimizer", "AddSignOptimizer", "PowerSignOptimizer", "Shampoo"),
+        *("LARSOptimizer", "AddSignOptimizer", "PowerSignOptimizer", "RegAdagrad", "Shampoo"),
     )
 )
 

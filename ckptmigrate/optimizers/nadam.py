@@ -14,7 +14,7 @@ import numpy as np
 
 from ckptmigrate.dtypes import FLOAT32
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.powers import MAX_PRODUCTS
+from ckptmigrate.optimizers.powers import MAX_PRODUCTS, SMALLEST
 from ckptmigrate.optimizers.record import (
     KERAS_RATE,
     KERAS_STEP,
@@ -45,7 +45,8 @@ def product_after(beta_1: float, steps: int, decay: float) -> np.ndarray[Any, An
     """
     counted = np.arange(1, min(steps, MAX_PRODUCTS) + 1)
     momenta = np.float32(beta_1) * (1 - 0.5 * np.power(_WARM_UP, decay * counted)).astype(np.float32)
-    return np.array(np.multiply.reduce(momenta), np.float32)
+    product = np.multiply.reduce(momenta)
+    return np.array(product if product >= SMALLEST else 0, np.float32)
 
 
 def schedule_decay(dialect: str, hyper: Mapping[str, float]) -> float:

@@ -31,6 +31,8 @@ REFUSED: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("tf2-keras2_rmsprop", "tf1"): ("keras2 into tf1", {"optimizer": "drop"}),
     ("tf2-keras3_adam", "tf1"): ("keras3 into tf1", {"allow_loss": True}),
     ("tf2-keras_amsgrad", "tf1"): ("no AMSGrad", {"allow_loss": True}),
+    ("tf1-optimizers_held", "tf2"): ("no way from dialect tf1", {"dialect": "tf1"}),
+    ("tf2-optimizers_legacy", "tf1"): ("kind nadam", {"dialect": "keras-legacy"}),
     ("keras-h5-tfk_legacy_amsgrad", "tf1"): ("no AMSGrad", {"allow_loss": True}),
 }
 
@@ -47,6 +49,9 @@ CHANGED: dict[tuple[str, str], tuple[str, ...]] = {
     # a name-based file keeps neither the names of two Adams nor which beta powers are whose, unless scopes tell
     ("tf1-adam_scopes", "tf2"): ("*Adam*.beta?_power*",),
     ("tf2-gan", "tf1"): ("*_optimizer.*",),
+    ("tf2-optimizers_legacy", "tf1"): ("*_optimizer.*", "training*.*"),
+    ("tf1-keras_optimizers", "tf2"): ("training*.*",),
+    ("tf1-keras_optimizers_later", "tf2"): ("training*.*",),
     # left out as the refusal said
     ("tf2-keras2_adam", "tf1"): ("optimizer.*", "optimizer/_variables/*:?"),
     ("tf2-keras2_rmsprop", "tf1"): ("optimizer.*", "optimizer/_variables/*:?"),
