@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +46,8 @@ def inspect(
         from ckptmigrate.formats import open_checkpoint
         from ckptmigrate.listing import fitting, inspect_json
 
-        with open_checkpoint(Path(source), from_) as checkpoint:
+        with open_checkpoint(Path(source), from_) as opened:
+            checkpoint = _with_norm_findings(opened) if stats else opened
             shown = fitting(checkpoint, pattern) if pattern else checkpoint
             document = inspect_json(shown, stats=stats) if as_json else {}
             lines = [] if as_json else list(_lines(checkpoint, shown, everything, stats))
@@ -53,6 +55,13 @@ def inspect(
         return Answer(lambda: document, lambda: lines, int(failed))
 
     raise typer.Exit(give(command, as_json, {**BLANKS["inspect"], "path": source}))
+
+
+def _with_norm_findings(checkpoint: Checkpoint) -> Checkpoint:
+    """Says what is wrong with the statistics of batch normalisations, too, now that values are read."""
+    from ckptmigrate.doctor.norms import norm_findings
+
+    return replace(checkpoint, issues=(*checkpoint.issues, *norm_findings(checkpoint)))
 
 
 def _lines(checkpoint: Checkpoint, shown: Checkpoint, everything: bool, stats: bool) -> Iterator[str]:

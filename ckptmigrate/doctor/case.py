@@ -38,10 +38,6 @@ class Case:
     scans: Mapping[str, Scan] = field(default_factory=dict)
     installed: Mapping[str, str] = field(default_factory=dict)
 
-    def scan(self, name: str) -> Scan | None:
-        """The values of a variable."""
-        return self.scans.get(self.checkpoint.variables[name].key)
-
     def convert(self, *options: str, to: str = "") -> str:
         """The command that makes a mended copy, ready to be typed."""
         own = formats.by_name(self.checkpoint.format)

@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from ckptmigrate.batchnorm import STATISTICS, BatchNorm, batch_norms
 from ckptmigrate.doctor.case import Case
+from ckptmigrate.doctor.scan import Scan, scan
 from ckptmigrate.issues import Issue
+from ckptmigrate.table import Checkpoint
+
+Scans = Mapping[str, Scan]
 
 _UNUSED = {"mean": 0.0, "variance": 1.0, "gamma": 1.0, "beta": 0.0}  # what each part is before training
 
 
 def examine_norms(case: Case) -> Iterator[Issue]:
     """What is wrong with the statistics of batch normalisations, by names and by values."""
-    for group in batch_norms(case.checkpoint).values():
+    yield from norm_findings(case.checkpoint, case.scans)
+
+
+def norm_findings(checkpoint: Checkpoint, scans: Scans | None = None) -> Iterator[Issue]:
+    """As `examine_norms`, for whoever has looked at no values yet: those of batch normalisations are then read here.
+
+    Raises:
+        CkptMigrateError: Their values can't be read.
+    """
+    for group in batch_norms(checkpoint).values():
+        names = (*group.parts.values(), *group.twins)
+        if scans is None:
+            found = {name: scan(checkpoint.variables[name].tensor) for name in names}
+        else:
+            found = {name: scans.get(checkpoint.variables[name].key) for name in names}
+        held = _Held(group, found)
         yield from _lacking(group)
-        yield from _twins(case, group)
-        yield from _untrained(case, group)
-        yield from _impossible(case, group)
+        yield from _twins(held)
+        yield from _untrained(held)
+        yield from _impossible(held)
+
+
+class _Held(NamedTuple):
+    """A batch normalisation with what its values are like, by name."""
+
+    group: BatchNorm
+    scans: Mapping[str, Scan | None]
+
+    def of(self, part: str) -> Scan | None:
+        return self.scans.get(self.group.parts.get(part, ""))
+
+    def is_unused(self, part: str) -> bool:
+        found = self.of(part)
+        return found is not None and found.is_all(_UNUSED[part])
 
 
 def _lacking(group: BatchNorm) -> Iterator[Issue]:
@@ -28,11 +62,11 @@ def _lacking(group: BatchNorm) -> Iterator[Issue]:
         yield Issue("batchnorm", "error", group.layer, message, hint)
 
 
-def _twins(case: Case, group: BatchNorm) -> Iterator[Issue]:
-    for twin in group.twins:
+def _twins(held: _Held) -> Iterator[Issue]:
+    for twin in held.group.twins:
         own = twin.rpartition("_")[0]
         message = f"stands beside {own.rpartition('/')[2]}: the graph was built twice, and one of the two was trained"
-        told = [name for name in (own, twin) if (s := case.scan(name)) and (s.is_all(0.0) or s.is_all(1.0))]
+        told = [name for name in (own, twin) if (s := held.scans.get(name)) and (s.is_all(0.0) or s.is_all(1.0))]
         if len(told) == 1:
             trained = twin if told == [own] else own
             message += f"; {told[0].rpartition('/')[2]} never was, so it is {trained.rpartition('/')[2]}"
@@ -40,16 +74,11 @@ def _twins(case: Case, group: BatchNorm) -> Iterator[Issue]:
         yield Issue("batchnorm", "warning", twin, message, hint)
 
 
-def _is_unused(case: Case, group: BatchNorm, part: str) -> bool:
-    found = case.scan(group.parts[part]) if part in group.parts else None
-    return found is not None and found.is_all(_UNUSED[part])
-
-
-def _untrained(case: Case, group: BatchNorm) -> Iterator[Issue]:
-    if not all(_is_unused(case, group, part) for part in STATISTICS):
+def _untrained(held: _Held) -> Iterator[Issue]:
+    group = held.group
+    if not all(map(held.is_unused, STATISTICS)):
         return
-    scales = [part for part in ("gamma", "beta") if part in group.parts]
-    if any(not _is_unused(case, group, part) for part in scales):
+    if any(part in group.parts and not held.is_unused(part) for part in ("gamma", "beta")):
         message = (
             "its statistics were never updated (mean 0, variance 1), though it was trained: predictions are not "
             "normalised as the training batches were"
@@ -61,8 +90,8 @@ def _untrained(case: Case, group: BatchNorm) -> Iterator[Issue]:
         yield Issue("batchnorm", "warning", group.layer, message, "look whether an older checkpoint has them")
 
 
-def _impossible(case: Case, group: BatchNorm) -> Iterator[Issue]:
-    found = case.scan(group.parts["variance"]) if "variance" in group.parts else None
+def _impossible(held: _Held) -> Iterator[Issue]:
+    found, group = held.of("variance"), held.group
     if found is None:
         return
     if found.low < 0:

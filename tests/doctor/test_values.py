@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckptmigrate.cli.main import main
 from ckptmigrate.doctor import Diagnosis, diagnose
 from ckptmigrate.doctor.scan import Scan, scan
 from ckptmigrate.dtypes import BY_NAME, FLOAT32
@@ -184,6 +185,14 @@ def test_which_twin_was_trained(examined: Examined, healthy: Arrays) -> None:
         "moving_mean_1 never was, so it is moving_mean",
         "moving_mean never was, so it is moving_mean_1",
     ]
+
+
+def test_inspect_with_statistics_says_so(tmp_path: Path, healthy: Arrays, capsys: pytest.CaptureFixture[str]) -> None:
+    prefix = str(save(tmp_path / "model.ckpt", fresh_statistics(healthy)))
+    assert main(["inspect", prefix]) == 0
+    assert "never updated" not in capsys.readouterr().out
+    assert main(["inspect", prefix, "--stats"]) == 1
+    assert f"error: {NORM}: its statistics were never updated (mean 0, variance 1)" in capsys.readouterr().out
 
 
 def test_the_index_of_another_save(tmp_path: Path, healthy: Arrays) -> None:
