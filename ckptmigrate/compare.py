@@ -78,8 +78,8 @@ def compare_plain(source: Tensor, written: Tensor) -> Finding:
     """Compares a tensor with its unchanged copy."""
     if source.shape != written.shape or source.dtype != written.dtype:
         return Finding("differs", detail=_forms(source, written))
-    if _is_stream(source) and _is_stream(written):
-        return _compare_streams(source.extents[0], written.extents[0])
+    if source.raw is not None and written.raw is not None:
+        return _compare_streams(source.raw, written.raw)
     before, after = source.read(), written.read()
     finding = _compare_arrays(before, after, written, source.dtype.name, EXACT)
     if finding.outcome == "equal":
@@ -134,16 +134,6 @@ def _difference(expected: Array, found: Array) -> str:
     with np.errstate(all="ignore"):
         largest = np.max(np.abs(a.astype(np.complex128) - b.astype(np.complex128)))
     return f"{text}; largest difference {float(largest):.3g}"
-
-
-def _is_stream(tensor: Tensor) -> bool:
-    return (
-        tensor.dtype.is_raw
-        and len(tensor.extents) == 1
-        and tensor.extents[0].region is None
-        and not tensor.extents[0].big_endian
-        and tensor.extents[0].nbytes == tensor.nbytes
-    )
 
 
 def _compare_streams(source: Extent, written: Extent) -> Finding:

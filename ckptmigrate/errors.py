@@ -11,12 +11,25 @@ CkptMigrateError          1
 
 from __future__ import annotations
 
+import errno
+import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from ckptmigrate.issues import Issue
+
+# What to do about a failed write, by what the operating system says.
+_WRITE_HINTS = {
+    errno.ENOSPC: "the disk is full: free space or choose another destination",
+    errno.EDQUOT: "the disk quota is used up: free space or choose another destination",
+    errno.EFBIG: "the file would grow past a limit: raise it (`ulimit -f`) or give a smaller shard size",
+    errno.EACCES: "the folder can't be written: check its permissions or choose another destination",
+    errno.EROFS: "the file system is read-only: choose another destination",
+}
 
 
 class CkptMigrateError(Exception):
@@ -76,3 +89,14 @@ class OutputError(CkptMigrateError):
     """The output exists or can't be written."""
 
     exit_code = 7
+
+
+@contextmanager
+def output_errors(where: Path) -> Iterator[None]:
+    """Turns what the operating system says about a write into an OutputError; `where` is its file or folder."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
+        hint = _WRITE_HINTS.get(error.errno or 0, "")
+        raise OutputError(f"can't be written: {reason}", where=str(error.filename or where), hint=hint) from error

@@ -22,7 +22,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptmigrate.errors import OutputError
+from ckptmigrate.errors import OutputError, output_errors
 from ckptmigrate.wire.state_file import STATE_NAME
 
 STAGE_MARK = ".ckptmigrate-"
@@ -76,25 +76,6 @@ def destination_of(text: str, default_name: str, *, writes_folder: bool = False)
     if default_name and path.suffix == ".index":
         path = path.with_suffix("")
     return Destination(path.parent, path.name)
-
-
-@contextmanager
-def output_errors(where: Path) -> Iterator[None]:
-    """Turns what the operating system says about a write into an OutputError."""
-    try:
-        yield
-    except OSError as error:
-        hints = {
-            errno.ENOSPC: "free some space, or name a destination on another disk",
-            errno.EDQUOT: "the disk quota is used up",
-            errno.EACCES: "check the folder's permissions",
-            errno.EROFS: "the file system is read-only",
-        }
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        path = error.filename or where
-        raise OutputError(
-            f"can't be written: {reason}", where=str(path), hint=hints.get(error.errno or 0, "")
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)

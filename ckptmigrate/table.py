@@ -86,6 +86,15 @@ class Tensor:
         return values
 
     @property
+    def raw(self) -> Extent | None:
+        """The extent whose bytes are the elements as we have them: whole, little-endian, C order; None without one."""
+        if not self.dtype.is_raw or len(self.extents) != 1:
+            return None
+        extent = self.extents[0]
+        is_turned = extent.big_endian and self.dtype.nbytes > 1
+        return None if is_turned or extent.region is not None or extent.nbytes != self.nbytes else extent
+
+    @property
     def size(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
@@ -144,10 +153,17 @@ class SlotKey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A tensor that is no variable of the model, with the full key it is stored under."""
+    """A tensor that is no variable of the model, with the full key it is stored under.
+
+    Attributes:
+        key: The key.
+        tensor: Its value.
+        copies: Other keys that hold the same value.
+    """
 
     key: str
     tensor: Tensor
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

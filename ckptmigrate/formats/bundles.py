@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,13 +18,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ckptmigrate.dtypes import BY_TF, STRING, VARIANT
-from ckptmigrate.errors import CkptMigrateError, OutputError, SourceError, TargetError
+from ckptmigrate.errors import CkptMigrateError, SourceError, TargetError
 from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY
 from ckptmigrate.table import Extent, Stored, Tensor
 from ckptmigrate.wire.bundle import Bundle, read_tensor, tensor_extents
 from ckptmigrate.wire.names import index_file, index_name
+from ckptmigrate.wire.output_file import write_file
 from ckptmigrate.wire.sstable import read_table
 from ckptmigrate.wire.state_file import STATE_NAME, CheckpointState, encode_state
 
@@ -182,19 +182,9 @@ def write_bundle(folder: Path, name: str, stored: Sequence[Stored], options: Wri
                 _write_values(writer, item)
         files = writer.finish()
     if options.state_file:
-        _write_state(folder / STATE_NAME, name)
+        write_file(folder / STATE_NAME, encode_state(CheckpointState(name, (name,))))
         files = (*files[:-1], STATE_NAME, files[-1])
     return Written(files, files[-1], bytes_moved=writer.bytes_moved, bytes_cloned=writer.bytes_cloned)
-
-
-def _write_state(path: Path, name: str) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(encode_state(CheckpointState(name, (name,))))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(f"can't be written: {error.strerror}", where=str(path)) from error
 
 
 def _provenance(record: Mapping[str, Any]) -> bytes:
@@ -250,4 +240,8 @@ def _copy(writer: BundleWriter, item: Stored, shards: Mapping[Path, int]) -> Non
 def _write_values(writer: BundleWriter, item: Stored) -> None:
     if not item.tensor.dtype.is_raw and item.tensor.dtype is not STRING:
         raise TargetError(f"a {item.tensor.dtype} that can't be copied from another bundle", where=item.key)
-    writer.add_array(item.key, item.tensor.dtype.tf, item.tensor.read())
+    kind, raw = item.tensor.dtype.tf, item.tensor.raw
+    if raw is not None and raw.nbytes:
+        writer.add_raw(item.key, kind, item.tensor.shape, raw.file, raw.offset, raw.nbytes)
+    else:
+        writer.add_array(item.key, kind, item.tensor.read())

@@ -6,11 +6,9 @@ alignment, no padding. The number of shards stands in their names, so files are 
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,34 +17,24 @@ from typing import Any
 import numpy as np
 
 from ckptmigrate.dtypes import BY_TF, STRING
-from ckptmigrate.errors import OutputError
+from ckptmigrate.errors import output_errors
 from ckptmigrate.wire.bundle_messages import BundleEntry, encode_entry, encode_header
 from ckptmigrate.wire.bundle_strings import encode_strings
-from ckptmigrate.wire.copying import clone_file, copy_range, write_all
 from ckptmigrate.wire.crc32c import crc32c, mask
 from ckptmigrate.wire.names import PROVENANCE_BLOCK, data_name, index_name
-from ckptmigrate.wire.reading import opened
+from ckptmigrate.wire.output_file import OutputFile
 from ckptmigrate.wire.sstable import write_table
 
 _CHUNK = 1 << 20  # bytes per checksum and write
-_HINTS = {
-    errno.ENOSPC: "the disk is full: free space or choose another destination",
-    errno.EDQUOT: "the disk quota is used up: free space or choose another destination",
-    errno.EFBIG: "the file would grow past a limit: raise it (`ulimit -f`) or give a smaller shard size",
-    errno.EACCES: "the folder can't be written: choose another destination",
-    errno.EROFS: "the filesystem is read-only: choose another destination",
-}
 
 
 class _Shard:
     """One data file in the making, under a temporary name."""
 
     def __init__(self, path: Path, *, is_open: bool) -> None:
-        self.path = path
+        self.file = OutputFile(path)
         self.is_open = is_open  # takes further tensors
         self.size = 0
-        with _output(path):
-            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 @dataclass(slots=True)
@@ -110,11 +98,9 @@ class BundleWriter:
     ) -> None:
         self._run = None
         for shard in self._shards:
-            if shard.descriptor >= 0:
-                os.close(shard.descriptor)
-                shard.descriptor = -1
+            shard.file.close()
         if not self._is_finished:
-            for path in (*(shard.path for shard in self._shards), *self._index_paths):
+            for path in (*(shard.file.path for shard in self._shards), *self._index_paths):
                 path.unlink(missing_ok=True)
 
     def add_array(self, key: str, dtype: int, array: np.ndarray[Any, Any]) -> None:
@@ -155,6 +141,26 @@ class BundleWriter:
         shard, offset, _ = self._append(memoryview(data))
         self._add(key, BundleEntry(dtype, tuple(shape), shard, offset, len(data), masked_crc))
 
+    def add_raw(self, key: str, dtype: int, shape: tuple[int, ...], file: Path, offset: int, nbytes: int) -> None:  # noqa: PLR0917
+        """Appends raw little-endian bytes of another file that come without a checksum, which is taken on the way.
+
+        Raises:
+            SourceError: The file can't be opened or read.
+            DamagedError: It ends before the bytes do.
+        """
+        self._flush()
+        number = self._shard_for(nbytes)
+        shard, crc = self._shards[number], 0
+
+        def look(chunk: memoryview) -> None:
+            nonlocal crc
+            crc = crc32c(chunk, crc)
+
+        shard.file.copy(file, offset, nbytes, shard.size, name=key, on_bytes=self._on_bytes, look=look)
+        self._add(key, BundleEntry(dtype, tuple(shape), number, shard.size, nbytes, mask(crc)))
+        shard.size += nbytes
+        self.bytes_moved += nbytes
+
     def add_copied(  # noqa: PLR0917
         self, key: str, dtype: int, shape: tuple[int, ...], file: Path, offset: int, nbytes: int, masked_crc: int
     ) -> None:
@@ -188,15 +194,14 @@ class BundleWriter:
         self._flush()
         number = self._new_shard(is_open=False)
         shard = self._shards[number]
-        with opened(path) as source:
-            size = os.fstat(source).st_size
-            with _output(shard.path):
-                if clone_file(source, shard.descriptor):
-                    self.bytes_cloned += size
-                    self._on_bytes(size)
-                else:
-                    self._copy(source, _Run(path, 0, number, 0, size))
-        shard.size = size
+        shared = shard.file.share(path)
+        if shared is None:
+            shard.size = path.stat().st_size
+            self._copy(_Run(path, 0, number, 0, shard.size))
+        else:
+            shard.size = shared
+            self.bytes_cloned += shared
+            self._on_bytes(shared)
         return number
 
     def add_placed(  # noqa: PLR0917
@@ -223,11 +228,10 @@ class BundleWriter:
         count = len(self._shards)
         names = [data_name(self._name, number, count) for number in range(count)]
         for shard, name in zip(self._shards, names, strict=True):
-            with _output(shard.path):
-                os.fsync(shard.descriptor)
-                os.close(shard.descriptor)
-                shard.descriptor = -1
-                shard.path = shard.path.rename(self._folder / name)
+            shard.file.sync()
+            shard.file.close()
+            with output_errors(shard.file.path):
+                shard.file.path = shard.file.path.rename(self._folder / name)
         self._write_index(self._folder / index_name(self._name), count)
         self._is_finished = True
         return (*names, index_name(self._name))
@@ -237,7 +241,7 @@ class BundleWriter:
         items += ((key, encode_entry(entry)) for key, entry in sorted(self._entries.items()))
         part = path.with_name(f".{path.name}.part")
         self._index_paths = (part, path)
-        with _output(path):
+        with output_errors(path):
             with part.open("xb") as file:
                 write_table(file, items, {PROVENANCE_BLOCK: self._provenance} if self._provenance else {})
                 file.flush()
@@ -257,12 +261,10 @@ class BundleWriter:
         number = self._shard_for(len(data))
         shard = self._shards[number]
         offset, crc = shard.size, 0
-        with _output(shard.path):
-            for start in range(0, len(data), _CHUNK):
-                chunk = data[start : start + _CHUNK]
-                crc = crc32c(chunk, crc)
-                write_all(shard.descriptor, chunk, offset + start)
-                self._on_bytes(len(chunk))
+        for start in range(0, len(data), _CHUNK):
+            chunk = data[start : start + _CHUNK]
+            crc = crc32c(chunk, crc)
+            self._on_bytes(shard.file.write(chunk, offset + start))
         shard.size += len(data)
         self.bytes_moved += len(data)
         return number, offset, crc
@@ -287,25 +289,14 @@ class BundleWriter:
         run, self._run = self._run, None
         if run is None or not run.size:
             return
-        shard = self._shards[run.shard]
-        with opened(run.file) as source, _output(shard.path):
-            self._copy(source, run)
+        self._copy(run)
 
-    def _copy(self, source: int, run: _Run) -> None:
-        target, what = self._shards[run.shard].descriptor, f"{run.file}, byte {run.offset}"
-        if copy_range(source, run.offset, run.size, target, run.at, what=what, on_bytes=self._on_bytes):
+    def _copy(self, run: _Run) -> None:
+        target = self._shards[run.shard].file
+        if target.copy(run.file, run.offset, run.size, run.at, on_bytes=self._on_bytes):
             self.bytes_cloned += run.size
         else:
             self.bytes_moved += run.size
-
-
-@contextmanager
-def _output(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "")
-        raise OutputError(f"can't be written: {error.strerror}", where=str(path), hint=hint) from error
 
 
 def _sync_folder(folder: Path) -> None:

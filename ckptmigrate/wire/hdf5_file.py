@@ -5,21 +5,20 @@ Files of the earliest format version, without times: the same input gives the sa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ckptmigrate.errors import OutputError
-from ckptmigrate.wire.copying import copy_range, write_behind
+from ckptmigrate.errors import OutputError, output_errors
+from ckptmigrate.wire.output_file import OutputFile
 
 # What Keras keeps an attribute below: object headers hold 64 KiB (keras/src/legacy/saving/legacy_h5_format.py).
 MAX_ATTRIBUTE_BYTES = 64512
-_LEAST_COPIED = 1 << 16  # bytes from which on a system call of its own is worth it
+_LEAST_RESERVED = 1 << 16  # bytes from which on they don't go through HDF5
+_CHUNK = 16 << 20  # bytes between two calls of on_bytes
 
 Value = str | Sequence[str]
 
@@ -71,27 +70,29 @@ def write_hdf5(
     """
     import h5py
 
-    copies: list[tuple[int, str]] = []
+    places: dict[str, int] = {}
     moved = 0
     try:
-        with h5py.File(path, "x") as file:
+        with output_errors(path), h5py.File(path, "x") as file:
             for group, attributes in groups.items():
                 made = file.require_group(group) if group else file
                 for name, value in attributes.items():
                     _put(made.attrs, name, value)
             for name, source in datasets.items():
-                offset = _reserved(file, name, source)
-                if offset is not None:
-                    copies.append((offset, name))
+                if source.nbytes >= _LEAST_RESERVED:
+                    places[name] = _reserved(file, name, source)
                     continue
                 _written(file, name, source)
                 moved += source.nbytes
                 on_bytes(source.nbytes)
-        cloned = _copied(path, copies, datasets, on_bytes)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise OutputError(f"can't be written: {reason}", where=str(path)) from error
-    return moved + sum(datasets[n].nbytes for _, n in copies) - cloned, cloned
+    except RuntimeError as error:
+        raise OutputError(f"can't be written: {str(error).partition(chr(10))[0]}", where=str(path)) from error
+    counts = {True: 0, False: moved}
+    with OutputFile(path, is_new=False) as target:
+        for name, at in places.items():
+            counts[_filled(target, at, name, datasets[name], on_bytes)] += datasets[name].nbytes
+        target.sync()
+    return counts[False], counts[True]
 
 
 def _put(attributes: Any, name: str, value: Value) -> None:
@@ -117,12 +118,10 @@ def _written(file: Any, name: str, source: Source) -> None:
         file.create_dataset(name, data=values)
 
 
-def _reserved(file: Any, name: str, source: Source) -> int | None:
-    """Makes room for a dataset whose bytes are copied once the file is closed; None where they aren't."""
+def _reserved(file: Any, name: str, source: Source) -> int:
+    """Makes room for a dataset whose bytes come once the file is closed; gives the place."""
     import h5py
 
-    if source.raw is None or source.nbytes < _LEAST_COPIED:
-        return None
     stored = h5py.h5t.py_create(np.dtype(f"V{source.dtype.itemsize}") if source.named else source.dtype, logical=True)
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5py.h5d.CONTIGUOUS)
@@ -135,28 +134,14 @@ def _reserved(file: Any, name: str, source: Source) -> int | None:
     made = h5py.h5d.create(file.id, called, stored, space, plist, links)
     if source.named:
         h5py.Dataset(made).attrs["dtype"] = source.named
-    offset = made.get_offset()
-    return None if offset is None else int(offset)
+    return int(made.get_offset())
 
 
-def _copied(
-    path: Path, copies: Sequence[tuple[int, str]], datasets: Mapping[str, Source], on_bytes: Callable[[int], None]
-) -> int:
-    """Copies the bytes of reserved datasets and brings the file to the disk; returns how many the kernel copied."""
-    cloned = 0
-    with ExitStack() as stack:
-        target = os.open(path, os.O_RDWR)
-        stack.callback(os.close, target)
-        sources: dict[Path, int] = {}
-        with write_behind(target):
-            for at, name in copies:
-                raw = datasets[name].raw
-                assert raw is not None
-                file, offset = raw
-                if file not in sources:
-                    sources[file] = os.open(file, os.O_RDONLY)
-                    stack.callback(os.close, sources[file])
-                what, size = f"{file}, {name!r} at byte {offset}", datasets[name].nbytes
-                cloned += size * copy_range(sources[file], offset, size, target, at, what=what, on_bytes=on_bytes)
-        os.fsync(target)
-    return cloned
+def _filled(target: OutputFile, at: int, name: str, source: Source, on_bytes: Callable[[int], None]) -> bool:
+    """Puts a dataset's bytes in their place; True when the kernel copied them."""
+    if source.raw is not None:
+        return target.copy(*source.raw, source.nbytes, at, name=name, on_bytes=on_bytes)
+    data = np.ascontiguousarray(source.load(), source.dtype).reshape(-1).view(np.uint8).data
+    for begin in range(0, source.nbytes, _CHUNK):
+        on_bytes(target.write(data[begin : begin + _CHUNK], at + begin))
+    return False

@@ -1,117 +1,187 @@
-"""Copying file bytes without carrying them through Python: shared blocks, kernel copies, else a plain copy."""
+"""A file that is being written: bytes of this process, and of other files, which the kernel copies or shares.
+
+What is put into it starts on its way to the disk at once, so that the fsync at the end has little left to do.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
 
-from ckptmigrate.errors import DamagedError
+from ckptmigrate.errors import DamagedError, output_errors
+from ckptmigrate.wire.reading import opened, source_errors
 
 _FICLONE = 0x40049409  # linux/fs.h: share the other file's blocks, where the filesystem can (btrfs, xfs)
-_STEP = 64 << 20  # bytes per call, so that progress shows
-_CHUNK = 1 << 20
-WRITE_BEHIND_BYTES = 64 << 20  # a smaller copy is over before a thread would help
-FLUSH_SECONDS = 0.01
-_FLUSH = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
+_STEP = 16 << 20  # bytes per call of the kernel's, so that progress shows and the disk gets its work early
+_CHUNK = 1 << 20  # bytes that come through this process at a time: they stay in the second-level cache
 
 # What the calls answer where kernel or filesystem can't: then the next way is tried.
 _UNSUPPORTED = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EPERM, errno.EBADF}
 
 
-def clone_file(source: int, target: int) -> bool:
-    """Makes the empty target share all blocks of the source; False where that can't be done."""
-    try:
-        import fcntl
+class OutputFile:
+    """A file open for writing at any place; as a context manager it is closed at the end.
 
-        fcntl.ioctl(target, _FICLONE, source)
-    except ImportError:
-        return False
-    except OSError as error:
-        if error.errno in _UNSUPPORTED:
-            return False
-        raise
-    return True
+    Args:
+        path: Where. Nothing may be there, unless `is_new` is False: then the file is filled further.
 
-
-def copy_range(
-    source: int, offset: int, size: int, target: int, at: int, *, what: str, on_bytes: Callable[[int], None]
-) -> bool:
-    """Copies `size` bytes of the source descriptor at `offset` to the target at `at`.
-
-    Returns:
-        True when the kernel copied, False when the bytes came through this process.
+    Attributes:
+        path: Where it stands; whoever renames it says so.
 
     Raises:
-        DamagedError: The source ends before the range does; `what` says where that is.
-        OSError: As the system calls raise it.
+        OutputError: From every method, when the system can't.
     """
-    with write_behind(target) if size >= WRITE_BEHIND_BYTES else nullcontext():
-        return _copy_range(source, offset, size, target, at, what=what, on_bytes=on_bytes)
+
+    def __init__(self, path: Path, *, is_new: bool = True) -> None:
+        self.path = path
+        with output_errors(path):
+            self._descriptor = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_EXCL if is_new else 0), 0o666)
+        self._late = 0, 0  # from where to where bytes lie that the disk wasn't told of
+        self._source = Path()  # the file that was copied from last, which stays open
+        self._source_descriptor = -1
+        self._sources = ExitStack()
+
+    def __enter__(self) -> OutputFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes it; what isn't synced may be lost."""
+        self._sources.close()
+        self._source = Path()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def sync(self) -> None:
+        """Brings everything to the disk."""
+        with output_errors(self.path):
+            os.fsync(self._descriptor)
+
+    def write(self, data: bytes | memoryview, at: int) -> int:
+        """Writes all bytes at an offset, whatever number of calls that takes; gives their number."""
+        view = memoryview(data)
+        done = 0
+        with output_errors(self.path):
+            while done < len(view):
+                done += os.pwrite(self._descriptor, view[done:], at + done)
+        self._begin_writing(at, done)
+        return done
+
+    def share(self, file: Path) -> int | None:
+        """Makes this empty file share all blocks of another; gives their bytes, or None where that can't be done.
+
+        Raises:
+            SourceError: The other file can't be opened.
+        """
+        source = self._opened(file)
+        try:
+            import fcntl
+
+            fcntl.ioctl(self._descriptor, _FICLONE, source)
+        except ImportError:
+            return None
+        except OSError as error:
+            if error.errno in _UNSUPPORTED:
+                return None
+            with output_errors(self.path):
+                raise
+        return os.fstat(source).st_size
+
+    def copy(
+        self,
+        file: Path,
+        offset: int,
+        size: int,
+        at: int,
+        *,
+        name: str = "",
+        on_bytes: Callable[[int], None],
+        look: Callable[[memoryview], None] | None = None,
+    ) -> bool:
+        """Puts `size` bytes of another file, from `offset` on, at a place of this one.
+
+        Args:
+            file, offset, size: The bytes.
+            at: The place.
+            name: Of the tensor, for messages.
+            on_bytes: Told how many bytes were just copied.
+            look: Shown the bytes in order, piece by piece; they come through this process then.
+
+        Returns:
+            True when the kernel copied, False when the bytes came through this process.
+
+        Raises:
+            SourceError: The other file can't be opened or read.
+            DamagedError: It ends before the range does.
+        """
+        where = f"{file}, {name!r} at byte {offset}" if name else f"{file}, byte {offset}"
+        source, in_kernel, done = self._opened(file), look is None and hasattr(os, "copy_file_range"), 0
+        while done < size:
+            count = self._kernel_copy(source, offset + done, min(_STEP, size - done), at + done) if in_kernel else -1
+            if count < 0:
+                in_kernel = False
+                with source_errors(where):
+                    chunk = memoryview(os.pread(source, min(_CHUNK, size - done), offset + done))
+                if look is not None:
+                    look(chunk)
+                count = self.write(chunk, at + done)
+            if not count:
+                raise DamagedError(f"{size} bytes expected, {done} found: truncated", where=where)
+            done += count
+            on_bytes(count)
+        return in_kernel
+
+    def _opened(self, file: Path) -> int:
+        if file != self._source:
+            self._sources.close()
+            self._source_descriptor = self._sources.enter_context(opened(file))
+            self._source = file
+        return self._source_descriptor
+
+    def _kernel_copy(self, source: int, offset: int, size: int, at: int) -> int:
+        """Bytes copied, or -1 where the kernel can't copy between these files."""
+        try:
+            count = os.copy_file_range(source, self._descriptor, size, offset, at)
+        except OSError as error:
+            if error.errno in _UNSUPPORTED:
+                return -1
+            with source_errors(f"{self._source}, byte {offset}"):  # the error doesn't say which file it is about
+                os.pread(source, 1, offset)
+            with output_errors(self.path):
+                raise
+        self._begin_writing(at, count)
+        return count
+
+    def _begin_writing(self, at: int, count: int) -> None:
+        """Has the disk begin with what was written once that is worth it.
+
+        Linux starts writing dirty pages that won't be needed (mm/fadvise.c), which costs no thread and no wait.
+        """
+        begin, end = self._late
+        begin, end = (min(begin, at), max(end, at + count)) if end else (at, at + count)
+        self._late = begin, end
+        if end - begin >= _STEP:
+            self._late = 0, 0
+            if hasattr(os, "posix_fadvise"):
+                with suppress(OSError):  # advice only
+                    os.posix_fadvise(self._descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
 
 
-def _copy_range(
-    source: int, offset: int, size: int, target: int, at: int, *, what: str, on_bytes: Callable[[int], None]
-) -> bool:
-    in_kernel = hasattr(os, "copy_file_range")
-    done = 0
-    while done < size:
-        count = _kernel_copy(source, offset + done, min(_STEP, size - done), target, at + done) if in_kernel else -1
-        if count < 0:
-            in_kernel = False
-            chunk = os.pread(source, min(_CHUNK, size - done), offset + done)
-            count = write_all(target, chunk, at + done)
-        if not count:
-            raise DamagedError(f"{size} bytes expected, {done} found: truncated", where=what)
-        done += count
-        on_bytes(count)
-    return in_kernel
-
-
-@contextmanager
-def write_behind(target: int) -> Iterator[None]:
-    """Lets the disk work while more is being put into a file, so that the fsync at the end has little left to do.
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a new small file and brings it to the disk.
 
     Raises:
-        OSError: What the disk answered meanwhile; a later fsync would not say it again.
+        OutputError: It can't be written.
     """
-    done = threading.Event()
-    errors: list[OSError] = []
-
-    def flush() -> None:
-        while not done.wait(FLUSH_SECONDS) and not errors:
-            try:
-                _FLUSH(target)
-            except OSError as error:
-                errors.append(error)
-
-    thread = threading.Thread(target=flush, name="write-behind", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
-def _kernel_copy(source: int, offset: int, size: int, target: int, at: int) -> int:
-    """Bytes copied, or -1 where the kernel can't copy between these files."""
-    try:
-        return os.copy_file_range(source, target, size, offset, at)
-    except OSError as error:
-        if error.errno in _UNSUPPORTED:
-            return -1
-        raise
-
-
-def write_all(target: int, data: bytes | memoryview, at: int) -> int:
-    """Writes all bytes at an offset, whatever number of calls that takes; gives their number."""
-    view = memoryview(data)
-    done = 0
-    while done < len(view):
-        done += os.pwrite(target, view[done:], at + done)
-    return done
+    with OutputFile(path) as file:
+        file.write(data, 0)
+        file.sync()

@@ -38,6 +38,15 @@ def opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextmanager
+def source_errors(where: str) -> Iterator[None]:
+    """Turns what the operating system says about a read into a SourceError."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"can't be read: {error.strerror}", where=where) from error
+
+
 def read_bytes(path: Path, offset: int, size: int, what: str) -> tuple[np.ndarray[Any, Any], int]:
     """A range of a file as a flat, writable uint8 array, and its CRC-32C.
 
@@ -52,11 +61,10 @@ def read_bytes(path: Path, offset: int, size: int, what: str) -> tuple[np.ndarra
             raise DamagedError(f"{size} bytes expected, {max(end - offset, 0)} found: truncated", where=where)
         try:
             values = _allocated(size)
-            return values, _fill(descriptor, values.data, offset, where)
         except MemoryError as error:
             raise SourceError(f"{size} bytes don't fit into memory", where=where) from error
-        except OSError as error:
-            raise SourceError(f"can't be read: {error.strerror}", where=where) from error
+        with source_errors(where):
+            return values, _fill(descriptor, values.data, offset, where)
 
 
 def _allocated(size: int) -> np.ndarray[Any, Any]:

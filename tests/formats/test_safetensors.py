@@ -158,8 +158,8 @@ def test_raw_bytes_are_copied_neighbours_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gap: int, calls: int
 ) -> None:
     seen: list[int] = []
-    copy_range = module.copy_range
-    monkeypatch.setattr(module, "copy_range", lambda *a, **k: (seen.append(a[2]), copy_range(*a, **k))[1])
+    copy = module.OutputFile.copy
+    monkeypatch.setattr(module.OutputFile, "copy", lambda *a, **k: (seen.append(a[3]), copy(*a, **k))[1])
     told: list[int] = []
     source = source_of(tmp_path, [3, 5, 2], gap=gap)
     written = write(source, tmp_path, WriteOptions(on_bytes=told.append))
@@ -169,6 +169,17 @@ def test_raw_bytes_are_copied_neighbours_as_one(
     for name, array in safetensors.numpy.load_file(tmp_path / "x.safetensors").items():
         extent = source.variables[name].tensor.extents[0]
         assert array.tobytes() == raw[extent.offset : extent.offset + extent.nbytes]
+
+
+def test_a_source_that_fails_while_it_is_copied_is_the_source(tmp_path: Path) -> None:
+    source = source_of(tmp_path, [3, 5], gap=0)
+    (tmp_path / "raw").unlink()
+    with pytest.raises(SourceError, match="raw"):
+        write(source, tmp_path)
+    (tmp_path / "raw").symlink_to("/proc/self/mem")  # a regular file whose first bytes nobody may read
+    (tmp_path / "x.safetensors").unlink()
+    with pytest.raises(SourceError, match="can't be read"):
+        write(source, tmp_path)
 
 
 @pytest.mark.parametrize(

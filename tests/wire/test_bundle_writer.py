@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from ckptmigrate.dtypes import BY_NAME, BY_TF, DTYPES
 from ckptmigrate.errors import DamagedError, OutputError, SourceError
-from ckptmigrate.wire import bundle_writer, copying
+from ckptmigrate.wire import bundle_writer
 from ckptmigrate.wire.bundle import Bundle, read_bundle, read_tensor, tensor_extents
 from ckptmigrate.wire.bundle_writer import BundleWriter
 from ckptmigrate.wire.crc32c import crc32c
@@ -131,8 +132,8 @@ def source(tmp_path: Path) -> Bundle:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Copies inside the kernel, and on a system that has none."""
     if request.param == "python":
-        monkeypatch.delattr(copying.os, "copy_file_range", raising=False)
-        monkeypatch.setattr(bundle_writer, "clone_file", lambda *_: False)
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+        monkeypatch.setattr(bundle_writer.OutputFile, "share", lambda *_: None)
     return request.param
 
 
@@ -159,6 +160,21 @@ def test_kept_extents_are_copied_with_their_checksums(tmp_path: Path, source: Bu
     assert sum(told) == copied + 12
     if way == "kernel":
         assert len(told) == 3  # two runs, before and behind the one left out, and the new tensor
+
+
+def test_raw_bytes_get_their_checksum_on_the_way(tmp_path: Path) -> None:
+    values = np.arange(700_000, dtype=np.float32)
+    (tmp_path / "raw").write_bytes(b"head" + values.tobytes())
+    told: list[int] = []
+    with BundleWriter(tmp_path, "m", on_bytes=told.append) as writer:
+        writer.add_array("first", FLOAT, values[:3])
+        writer.add_raw("raw", FLOAT, (700, 1000), tmp_path / "raw", 4, values.nbytes)
+        writer.add_array("same", FLOAT, values)
+        writer.finish()
+    bundle = read_bundle(tmp_path / "m")
+    assert read_tensor(bundle, "raw").tobytes() == values.tobytes()
+    assert bundle.entries["raw"].crc32c == bundle.entries["same"].crc32c
+    assert (sum(told), writer.bytes_moved, writer.bytes_cloned) == (12 + 2 * values.nbytes, 12 + 2 * values.nbytes, 0)
 
 
 def test_bytes_copied_twice_are_shared(tmp_path: Path, source: Bundle) -> None:

@@ -83,11 +83,7 @@ def _datasets(laid: Outline) -> dict[str, Source]:
 
 
 def _source(tensor: Tensor) -> Source:
-    extent = tensor.extents[0] if len(tensor.extents) == 1 else None
-    raw = None
-    if extent is not None and extent.region is None and extent.nbytes == tensor.nbytes:
-        turned = extent.big_endian and tensor.dtype.nbytes > 1
-        raw = None if turned else (extent.file, extent.offset)
+    raw = (tensor.raw.file, tensor.raw.offset) if tensor.raw is not None else None
     stored: np.dtype[Any] = tensor.dtype.numpy
     return Source(tensor.shape, stored, tensor.read, _name_of(tensor.dtype), raw)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ckptmigrate.dtypes import STRING, DType, from_numpy
-from ckptmigrate.errors import OutputError, TargetError, UsageError
+from ckptmigrate.errors import TargetError, UsageError, output_errors
 from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.formats.keras_v3.configured import archive_config, metadata_of, version_of
 from ckptmigrate.formats.keras_v3.naming import (
@@ -31,6 +31,7 @@ from ckptmigrate.formats.keras_v3.placing import Placed, place
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import LOSSY_ROLES, Checkpoint, Tensor
 from ckptmigrate.wire.hdf5_file import MAX_ATTRIBUTE_BYTES, Source, write_hdf5
+from ckptmigrate.wire.output_file import write_file
 
 SUFFIXES = (ARCHIVE_SUFFIX, WEIGHTS_SUFFIX, SHARDED_SUFFIX)
 SHARD_BYTES = 5 << 30  # as Keras' save_weights has it
@@ -149,10 +150,7 @@ def _told(checkpoint: Checkpoint, options: WriteOptions) -> dict[str, str | list
 
 def _source(tensor: Tensor) -> Source:
     named = tensor.dtype.name if tensor.dtype.storage.startswith("ml_dtypes.") else ""
-    extent = tensor.extents[0] if len(tensor.extents) == 1 else None
-    is_plain = extent is not None and extent.region is None and extent.nbytes == tensor.nbytes
-    is_turned = extent is not None and extent.big_endian and tensor.dtype.nbytes > 1
-    raw = (extent.file, extent.offset) if extent is not None and is_plain and not is_turned else None
+    raw = (tensor.raw.file, tensor.raw.offset) if tensor.raw is not None else None
     return Source(tensor.shape, tensor.dtype.numpy, tensor.read, named, raw)
 
 
@@ -182,18 +180,8 @@ def _write_shards(
         for group in sorted(held):
             weight_map.setdefault(f"/{group}", []).append(files[-1])
     index = {"metadata": {"total_size": float(sum(s.nbytes for s in sources.values()))}, "weight_map": weight_map}
-    _write_file(folder / name, json.dumps(index, indent=4).encode())
+    write_file(folder / name, json.dumps(index, indent=4).encode())
     return Written((*files, name), name, moved, cloned)
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(f"can't be written: {error.strerror}", where=str(path)) from error
 
 
 def _write_archive(
@@ -205,7 +193,7 @@ def _write_archive(
     weights = path.with_name(f".{WEIGHTS_MEMBER}")
     moved, cloned = write_hdf5(weights, placed.groups, sources)
     assets = {blob: data for blob, data in holder.structure.blobs.items() if blob.startswith(ASSETS)}
-    try:
+    with output_errors(path):
         with path.open("xb") as file:
             with zipfile.ZipFile(file, "w") as archive:
                 for member, data in {METADATA_MEMBER: metadata_of(holder), CONFIG_MEMBER: config, **assets}.items():
@@ -217,8 +205,6 @@ def _write_archive(
             file.flush()
             os.fsync(file.fileno())
         weights.unlink()
-    except OSError as error:
-        raise OutputError(f"can't be written: {error.strerror}", where=str(path)) from error
     options.on_bytes(moved + cloned)
     return Written((path.name,), path.name, moved, cloned)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ckptmigrate.document import dump, encode
 from ckptmigrate.dtypes import DType, from_numpy
-from ckptmigrate.errors import OutputError
+from ckptmigrate.errors import output_errors
 from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.formats.npz.naming import ARRAY_SUFFIX, DOCUMENT, FORMAT_ID
 from ckptmigrate.formats.npz.npy import header_bytes
@@ -51,16 +51,13 @@ class NpzWriter:
         added = {"provenance": dict(options.provenance)} if options.provenance else {}
         document = dump(encode(packed.checkpoint, packed.names, added))
         path = folder / name
-        try:
-            with path.open("xb") as file:
-                with zipfile.ZipFile(file, "w") as archive:
-                    archive.writestr(_info(DOCUMENT, len(document)), document)
-                    for member, tensor in packed.members.items():
-                        _write_array(archive, member, tensor, options)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(f"can't be written: {error.strerror}", where=str(path)) from error
+        with output_errors(path), path.open("xb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr(_info(DOCUMENT, len(document)), document)
+                for member, tensor in packed.members.items():
+                    _write_array(archive, member, tensor, options)
+            file.flush()
+            os.fsync(file.fileno())
         return Written((name,), name, sum(tensor.nbytes for tensor in packed.members.values()))
 
 

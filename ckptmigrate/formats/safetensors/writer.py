@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ckptmigrate.document import dump, encode
 from ckptmigrate.dtypes import DType
-from ckptmigrate.errors import OutputError, TargetError
+from ckptmigrate.errors import TargetError
 from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.formats.packing import UINT8, as_type, pack, unholdable
 from ckptmigrate.formats.safetensors.header import MAX_HEADER_BYTES, METADATA, Place, write_header
 from ckptmigrate.formats.safetensors.naming import DOCUMENT, FORMAT_ID, INDEX_SUFFIX, SUFFIX, shard_name, stem
 from ckptmigrate.issues import Issue
-from ckptmigrate.table import Checkpoint, Extent, Tensor
-from ckptmigrate.wire.copying import copy_range, write_all
+from ckptmigrate.table import Checkpoint, Tensor
+from ckptmigrate.wire.output_file import OutputFile, write_file
 
 _CHUNK = 16 << 20  # bytes between two calls of on_bytes
 
@@ -97,18 +95,9 @@ def _shards(members: Mapping[str, Tensor], limit: int | None) -> list[dict[str, 
 
 
 def _rank(name: str, tensor: Tensor) -> tuple[int, int, str, int, str]:
-    extent = _raw(tensor)
+    extent = tensor.raw
     place = (0, str(extent.file), extent.offset) if extent else (1, "", 0)
     return (_ORDER.index(tensor.dtype.safetensors), *place, name)
-
-
-def _raw(tensor: Tensor) -> Extent | None:
-    """The one extent whose bytes are the tensor's, in our order; None where there is none."""
-    if len(tensor.extents) != 1:
-        return None
-    extent = tensor.extents[0]
-    turned = extent.big_endian and tensor.dtype.nbytes > 1
-    return None if turned or extent.region is not None or extent.nbytes != tensor.nbytes else extent
 
 
 def _write_file(
@@ -127,18 +116,13 @@ def _write_file(
             where=path.name,
             hint="--to npz has no such limit on names; fewer objects and assets make the document smaller",
         )
-    try:
-        with ExitStack() as stack:
-            target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-            stack.callback(os.close, target)
-            write_all(target, header, 0)
-            copier = _Copier(target, options, stack)
-            for run in _runs(members, places, len(header)):
-                copier.copy(run)
-            os.fsync(target)
-    except OSError as error:
-        raise OutputError(f"can't be written: {error.strerror}", where=str(path)) from error
-    return copier.moved, copier.cloned
+    counts = {True: 0, False: 0}
+    with OutputFile(path) as target:
+        target.write(header, 0)
+        for run in _runs(members, places, len(header)):
+            counts[_copy(target, run, options)] += run.nbytes
+        target.sync()
+    return counts[False], counts[True]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +141,7 @@ def _runs(members: Mapping[str, Tensor], places: Mapping[str, Place], start: int
     """Members that follow one another both in the source and here are one run."""
     run: _Run | None = None
     for name, tensor in members.items():
-        at, extent = start + places[name].begin, _raw(tensor)
+        at, extent = start + places[name].begin, tensor.raw
         follows = run and extent and (run.file, run.offset + run.nbytes) == (extent.file, extent.offset)
         if run and extent and follows:
             run = _Run(run.at, run.name, run.tensor, run.file, run.offset, run.nbytes + extent.nbytes)
@@ -171,39 +155,14 @@ def _runs(members: Mapping[str, Tensor], places: Mapping[str, Place], start: int
         yield run
 
 
-@dataclass(slots=True)
-class _Copier:
-    """Puts runs into an open file; source files are opened once."""
-
-    target: int
-    options: WriteOptions
-    stack: ExitStack
-    moved: int = 0
-    cloned: int = 0
-    sources: dict[Path, int] = field(default_factory=dict)
-
-    def copy(self, run: _Run) -> None:
-        if run.file is None:
-            data = as_type(run.tensor.read(), UINT8, (run.nbytes,)).data
-            for begin in range(0, run.nbytes, _CHUNK):
-                self.options.on_bytes(write_all(self.target, data[begin : begin + _CHUNK], run.at + begin))
-            self.moved += run.nbytes
-            return
-        if run.file not in self.sources:
-            self.sources[run.file] = os.open(run.file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            self.stack.callback(os.close, self.sources[run.file])
-        what = f"{run.file}, {run.name!r} at byte {run.offset}"
-        in_kernel = copy_range(
-            self.sources[run.file],
-            run.offset,
-            run.nbytes,
-            self.target,
-            run.at,
-            what=what,
-            on_bytes=self.options.on_bytes,
-        )
-        self.cloned += run.nbytes if in_kernel else 0
-        self.moved += 0 if in_kernel else run.nbytes
+def _copy(target: OutputFile, run: _Run, options: WriteOptions) -> bool:
+    """Puts a run in its place; True when the kernel copied it."""
+    if run.file is not None:
+        return target.copy(run.file, run.offset, run.nbytes, run.at, name=run.name, on_bytes=options.on_bytes)
+    data = as_type(run.tensor.read(), UINT8, (run.nbytes,)).data
+    for begin in range(0, run.nbytes, _CHUNK):
+        options.on_bytes(target.write(data[begin : begin + _CHUNK], run.at + begin))
+    return False
 
 
 def _write_index(path: Path, shards: Mapping[str, Mapping[str, Tensor]], document: str) -> None:
@@ -213,14 +172,7 @@ def _write_index(path: Path, shards: Mapping[str, Mapping[str, Tensor]], documen
         "metadata": {"total_size": total, DOCUMENT: document},
         "weight_map": {name: weight_map[name] for name in sorted(weight_map)},
     }
-    data = json.dumps(index, indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(f"can't be written: {error.strerror}", where=str(path)) from error
+    write_file(path, json.dumps(index, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
 
 
 WRITER = SafetensorsWriter()
