@@ -12,7 +12,7 @@ from typing import Any
 from ckptmigrate import formats, verification
 from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
 from ckptmigrate.dtypes import BY_NAME
-from ckptmigrate.errors import UsageError
+from ckptmigrate.errors import UsageError, output_errors
 from ckptmigrate.flavors import named_for
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.issues import Issue, exit_code
@@ -28,7 +28,6 @@ from ckptmigrate.staging import (
     copy_mode,
     destination_of,
     existing_outputs,
-    output_errors,
     refuse_source,
     refuse_strange_folder,
     stage,
