@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from ckptmigrate.mapping.group import Group, Planned, constant, lift
 from ckptmigrate.mapping.moves import Moved, cast_steps
 from ckptmigrate.mapping.operations import resolve_slot
 from ckptmigrate.mapping.options import Planning
-from ckptmigrate.optimizers import Conversion, initial_value
+from ckptmigrate.optimizers import Conversion, initial_value, slot_shape
 from ckptmigrate.report import Row
 from ckptmigrate.table import OptimizerState, SlotKey, Stored
 
@@ -126,7 +126,7 @@ def _follow(way: Way, slot: str, moved: Moved) -> list[Planned]:
         return []
     if way.is_fresh:
         key = have[0].key if move.sources == move.targets and way.keeps_keys else ""
-        return [replace(_constant(way, p, slot), key=key) for p in moved.planned()]
+        return [replace(made, key=key) for made in _constants(way, moved.planned(), slot)]
     tensors = tuple(s.tensor for s in have)
     labels = tuple(f"{name}:{slot}" for name in move.sources)
     changes = way.conversion.slot_steps.get(slot)
@@ -159,17 +159,22 @@ def _lost(way: Way, moved: Moved, slot: str, why: str) -> None:
     way.planning.report(issue)
 
 
-def _constant(way: Way, owner: Planned, slot: str) -> Planned:
+def _constants(way: Way, owners: Iterable[Planned], slot: str) -> Iterator[Planned]:
+    """The slot of each that has it, at its initial value."""
     number = way.conversion.new_slots.get(slot, way.initial(slot))
-    tensor = constant(owner.tensor.shape, owner.tensor.dtype, number)
-    return Planned(owner.name, slot, way.name, tensor, "filled", detail=f"initial value {number:g}")
+    target = way.conversion.state
+    for owner in owners:
+        shape = slot_shape(target.kind, target.dialect, slot, owner.name, owner.tensor.shape)
+        if shape is not None:
+            tensor = constant(shape, owner.tensor.dtype, number)
+            yield Planned(owner.name, slot, way.name, tensor, "filled", detail=f"initial value {number:g}")
 
 
 def _new_slot(way: Way, slot: str, moves: Sequence[Moved]) -> list[Planned]:
     """A slot that the target has and the source lacks: for variables with slots, where none has any for the trained."""
     owners = {key.variable for key in way.state.slots}
     found = [p for m in moves if not owners or owners.issuperset(m.move.sources) for p in m.planned()]
-    made = [_constant(way, p, slot) for p in found if owners or _is_trained(way, p)]
+    made = list(_constants(way, (p for p in found if owners or _is_trained(way, p)), slot))
     if made:
         number = way.conversion.new_slots[slot]
         message = f"the slot {slot}, which the source lacks, starts at {number:g} for {len(made)} variables"
@@ -194,7 +199,7 @@ def _of_fills(way: Way, slot: str, fills: Sequence[Planned]) -> list[Planned]:
     trained = [fill for fill in fills if fill.role not in _STATISTICS and fill.tensor.dtype.is_float]
     if slot == AVERAGE:
         return [replace(fill, slot=slot, optimizer=way.name) for fill in trained]
-    return [_constant(way, fill, slot) for fill in trained]
+    return list(_constants(way, trained, slot))
 
 
 def _scalars(way: Way) -> list[Planned]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptmigrate.optimizers.catalog import BY_KIND, OPTIMIZERS, UNKNOWN, initial_value, spelling
+from ckptmigrate.optimizers.catalog import BY_KIND, OPTIMIZERS, UNKNOWN, initial_value, slot_shape, spelling
 from ckptmigrate.optimizers.dialects import Conversion, anew, to_dialect
 from ckptmigrate.optimizers.keys import Keys, ObjectNames, object_names, tf1_keys
 from ckptmigrate.optimizers.names import NamedState, recognise_names
@@ -25,6 +25,7 @@ __all__ = [
     "object_names",
     "recognise_names",
     "recognise_object",
+    "slot_shape",
     "spelling",
     "tf1_keys",
     "to_dialect",

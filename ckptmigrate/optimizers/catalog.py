@@ -17,6 +17,7 @@ from ckptmigrate.optimizers.nadam import NADAM
 from ckptmigrate.optimizers.record import Block, Listed, Optimizer, Spelling
 from ckptmigrate.optimizers.rmsprop import RMSPROP
 from ckptmigrate.optimizers.sgd import MOMENTUM, SGD
+from ckptmigrate.steps import Shape
 
 OPTIMIZERS: tuple[Optimizer, ...] = (
     *(SGD, MOMENTUM, ADAM, ADAMW, RMSPROP),
@@ -93,3 +94,14 @@ def initial_value(kind: str, dialect: str, slot: str) -> float:
     spelled = spelling(kind, dialect)
     found = spelled.slot(slot) if spelled else None
     return found.initial if found else 0.0
+
+
+def slot_shape(kind: str, dialect: str, slot: str, variable: str, shape: Shape) -> Shape | None:
+    """The shape of a variable's slot; None where the variable hasn't this slot.
+
+    >>> slot_shape("adafactor", "keras3", "r", "d/kernel", (2, 3)), slot_shape("adam", "tf1", "m", "d/kernel", (2, 3))
+    ((2,), (2, 3))
+    """
+    spelled = spelling(kind, dialect)
+    found = spelled.slot(slot) if spelled else None
+    return found.shape_of(variable, shape) if found else shape

@@ -47,6 +47,10 @@ class Slot(NamedTuple):
         """The name as the dialect writes it."""
         return self.spelled or self.name
 
+    def shape_of(self, variable: str, shape: Shape) -> Shape | None:
+        """The slot's shape for that variable; None where the variable hasn't this slot."""
+        return self.shape(variable, shape) if self.shape else shape
+
 
 class Block(NamedTuple):
     """Slots that stand together in a list: these of the first variable, in this order, then of the next.
