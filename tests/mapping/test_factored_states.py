@@ -31,7 +31,7 @@ def planned(kind: str, shapes: dict[tuple[str, str], tuple[int, ...]], **options
     variables = {name: Variable(name, ones(shape), name) for name, shape in SHAPES.items()}
     source = Checkpoint(Path("source"), "keras-v3", variables, (state,))
     moves = tuple(Move((name,), (name,)) for name in source.variables)
-    fills = (Fill("new", 0.0, (4, 2)),)
+    fills = (Fill("new", 0.0, shape=(4, 2)),)
     return make_plan(
         source,
         Assignment(moves, fills=fills),
