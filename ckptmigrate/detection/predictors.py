@@ -17,6 +17,7 @@ from ckptmigrate.errors import SourceError
 
 BOXES, CLASSES = "box_encodings", "class_predictions_with_background"
 _LOWEST_ANCHORS = 3  # of the finest feature map, unless `reduce_boxes_in_lowest_layer` is off
+MASK_DEPTH = "mask_prediction_conv_depth"
 _RCNN_SCOPE = "mask_rcnn_keras_box_predictor"
 
 
@@ -210,7 +211,7 @@ def _masks(config: Pipeline, channels: int) -> Tracked:
     hyperparams = Hyperparams.of(config, *at, "conv_hyperparams")
     scope = f"{_RCNN_SCOPE}/mask_rcnn_mask_head"
     outputs = 1 if config.flag(False, *at, "masks_are_class_agnostic") else config.num_classes
-    depth = config.integer(256, *at, "mask_prediction_conv_depth") or _mask_depth(channels, config.num_classes)
+    depth = mask_depth(config, channels)
     layers: list[Tracked] = []
     for number in range(config.integer(2, *at, "mask_prediction_num_conv_layers") - 1):
         name, norm = f"{scope}/MaskPredictor_conv2d_{number}", f"{scope}/MaskPredictor_batchnorm_{number}"
@@ -224,6 +225,11 @@ def _masks(config: Pipeline, channels: int) -> Tracked:
     return Tracked({"_mask_predictor_layers": listed([*layers, last])})
 
 
-def _mask_depth(channels: int, classes: int) -> int:
-    """What a depth of 0 stands for: a power of 2 between features (weight 2) and classes (weight 3)."""
-    return 1 << round((2 * math.log2(channels) + 3 * math.log2(max(classes, 1))) / 5)
+def mask_depth(config: Pipeline, channels: int) -> int:
+    """The depth of the mask head's convolutions.
+
+    A setting of 0 stands for a power of 2 between the features (weight 2) and the classes (weight 3), in logarithms.
+    """
+    depth = config.integer(256, *config.predictor, MASK_DEPTH)
+    classes = max(config.num_classes, 1)
+    return depth or 1 << round((2 * math.log2(channels) + 3 * math.log2(classes)) / 5)

@@ -54,6 +54,11 @@ def rcnn_model(config: Pipeline, backbone: str) -> Tracked:
     )
 
 
+def box_classifier_channels(backbone: str) -> int:
+    """How many channels the second stage's heads get."""
+    return outputs_of(_backbones(backbone)[1], _LAST[backbone][1])
+
+
 def _backbones(name: str) -> tuple[Tracked, Tracked]:
     if name == "inception_resnet_v2":
         return backbones.inception_resnet_v2_proposals(), backbones.inception_resnet_v2_box_classifier()

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from ckptmigrate.detection.families import Family
 from ckptmigrate.detection.pipeline import Pipeline
+from ckptmigrate.detection.predictors import MASK_DEPTH, mask_depth
 from ckptmigrate.detection.prototext import Document, quoted
+from ckptmigrate.detection.rcnn import box_classifier_channels
 
 Path = tuple[str, ...]
 TRAIN = "train_config"
@@ -78,6 +80,7 @@ def _wanted(config: Pipeline, wish: Wish) -> Iterator[Change]:
     if wish.num_classes != config.num_classes:
         yield Change(config.model("num_classes"), str(wish.num_classes), "asked for")
     yield from _of_rcnn(config)
+    yield from _of_masks(config, wish)
     yield from _removed(config)
     yield from _of_training(wish)
     yield from _of_averages(config, wish)
@@ -92,6 +95,17 @@ def _of_rcnn(config: Pipeline) -> Iterator[Change]:
     if "resnet" in config.extractor and "inception" not in config.extractor:
         why = "TF1 runs the last block on every place of the crops, TF2 on every second: pooled so, they are the same"
         yield Change(config.model("maxpool_stride"), "1", why)
+
+
+def _of_masks(config: Pipeline, wish: Wish) -> Iterator[Change]:
+    """A depth of 0 is worked out from the number of classes, and would be another for another number."""
+    at = (*config.predictor, MASK_DEPTH)
+    has_masks = config.architecture == "faster_rcnn" and config.flag(False, *config.predictor, "predict_instance_masks")
+    if has_masks and wish.num_classes != config.num_classes and config.integer(256, *at) == 0:
+        depth = mask_depth(config, box_classifier_channels(config.extractor.removeprefix("faster_rcnn_")))
+        yield Change(
+            at, str(depth), "0 is worked out from the number of classes; the trained convolutions have this depth"
+        )
 
 
 _RESERVED = "TF2's protos don't know it any more"
