@@ -27,8 +27,8 @@ from ckptmigrate.optimizers.record import (
     Spelling,
     unchanged,
 )
-from ckptmigrate.optimizers.scalars import shown
-from ckptmigrate.table import Tensor
+from ckptmigrate.optimizers.scalars import scalar_value, shown
+from ckptmigrate.table import Stored, Tensor
 
 PRODUCT = "momentum_cache"
 _WARM_UP = 0.96
@@ -60,20 +60,23 @@ def change_nadam(case: Case) -> Change:
     source, target = (schedule_decay(dialect, case.hyper) for dialect in (case.state.dialect, case.dialect))
     is_alike = abs(source - target) < 1e-6 or plain.step == 0
     issues = [] if is_alike else [_not_portable(case, source, target)]
-    hyper = {"decay": target} if case.dialect == "keras-legacy" else {}
-    if case.dialect == "keras2":
-        issues.append(_counter(case))
+    plain = plain._replace(hyper={"decay": target} if case.dialect == "keras-legacy" else {})
     stored = case.state.scalars.get(PRODUCT)
+    texts = {}
     if stored is not None and is_alike and plain.step != 0:
-        return plain._replace(hyper=hyper, scalars={PRODUCT: stored.tensor}, texts={}, issues=tuple(issues))
-    if plain.step is None:
-        return plain._replace(hyper=hyper, issues=(*issues, _needed(case)))
-    beta_1 = case.hyper.get("beta_1", _BETA_1)
-    if "beta_1" not in case.hyper and plain.step:
-        issues.append(_guessed(case))
-    value = Tensor.of(product_after(beta_1, plain.step, target), FLOAT32)
-    text = f"the product of {plain.step} momenta, by beta_1={shown(beta_1)} and a schedule decay of {shown(target)}"
-    return plain._replace(hyper=hyper, scalars={PRODUCT: value}, texts={PRODUCT: text}, issues=tuple(issues))
+        product = stored.tensor
+    elif plain.step is None:
+        return plain._replace(issues=(*issues, _needed(case)))
+    else:
+        beta_1 = case.hyper.get("beta_1", _BETA_1)
+        if "beta_1" not in case.hyper and plain.step:
+            issues.append(_guessed(case))
+        product = Tensor.of(product_after(beta_1, plain.step, target), FLOAT32)
+        settings = f"by beta_1={shown(beta_1)} and a schedule decay of {shown(target)}"
+        texts[PRODUCT] = f"the product of {plain.step} momenta, {settings}"
+    if case.dialect == "keras2" and plain.step:
+        issues.append(_by_hand(case, plain.step, scalar_value(Stored("", product))))
+    return plain._replace(scalars={PRODUCT: product}, texts=texts, issues=tuple(issues))
 
 
 def _not_portable(case: Case, source: float, target: float) -> Issue:
@@ -88,10 +91,11 @@ def _not_portable(case: Case, source: float, target: float) -> Issue:
     return Issue("slot", "loss", case.state.name, text, hint)
 
 
-def _counter(case: Case) -> Issue:
+def _by_hand(case: Case, step: int, product: float | None) -> Issue:
     text = (
-        "tf_keras' Nadam counts the factors of its product in an attribute that no file holds: after loading, set "
-        "optimizer._u_product_counter = int(optimizer.iterations) + 1, or the next steps multiply it too often."
+        "tf_keras' Nadam counts the factors of its product in an attribute that no file holds, and `.h5` and `.keras` "
+        f"files lack the product, too: after loading, set optimizer._u_product_counter = {step + 1}, or the next steps "
+        f"multiply it too often, and where it is missing optimizer._u_product.assign({product})."
     )
     return Issue("approximate", "warning", case.state.name, text)
 
