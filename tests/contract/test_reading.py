@@ -13,6 +13,13 @@ from ckptmigrate.formats import identify, open_checkpoint
 READ_ON_OPENING = {"npz": 8192}
 
 
+def copied(checkpoint):
+    """Everything that a file may hold twice."""
+    states = checkpoint.optimizers
+    stored = [s for state in states for s in (*state.scalars.values(), *state.slots.values(), *state.unbound)]
+    return [*checkpoint.variables.values(), *stored]
+
+
 def test_format_is_recognised(golden):
     assert identify(golden.path).format.name == golden.format
 
@@ -28,9 +35,9 @@ def test_listing_is_the_frameworks(golden, digest):
             }
             for row in rows
         }
-        read |= {key: read[v.key] for v in checkpoint.variables.values() for key in v.copies}
+        read |= {key: read[held.key] for held in copied(checkpoint) for key in held.copies}
         assert read == golden.tensors
-        copies = sum(len(v.copies) for v in checkpoint.variables.values())
+        copies = sum(len(held.copies) for held in copied(checkpoint))
         assert len(rows) + copies == len(read), "a key is listed twice"
         assert not any(issue.severity == "error" for issue in checkpoint.issues)
 
@@ -56,7 +63,7 @@ def read_all(path):
             if issue.severity == "error":
                 raise SourceError(issue.message)
         read = {row.key: row.tensor.read().tobytes() for row in checkpoint.rows() if row.tensor.dtype.is_raw}
-        return read | {key: read[v.key] for v in checkpoint.variables.values() for key in v.copies}
+        return read | {key: read[held.key] for held in copied(checkpoint) for key in held.copies}
 
 
 @pytest.fixture

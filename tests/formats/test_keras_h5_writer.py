@@ -158,7 +158,11 @@ DENSE = Structure(layout=(Layer("d", "Dense", (("kernel", "d/kernel"), ("bias", 
 SLOTS = [(name, slot) for slot in "mv" for name in ("d/bias", "d/kernel")]
 
 LISTED = {
-    "keras1": ["Adam/iterations:0", *(f"training/Adam/{slot}_{n}:0" for n, slot in enumerate("mmvv", 1))],
+    "keras1": [  # Keras 2.2's, with dummies for the vhat that only AMSGrad has
+        "Adam/iterations:0",
+        *(f"training/Adam/{slot}_{n}:0" for n, slot in enumerate("mmvv", 1)),
+        *(f"training/Adam/Variable_{n}:0" for n in (5, 6)),
+    ],
     "keras-legacy": ["Adam/iter:0", *(f"Adam/d/{leaf}/{slot}:0" for slot in "mv" for leaf in ("kernel", "bias"))],
     "keras2": ["iteration:0", *(f"Adam/{slot}/d/{leaf}:0" for leaf in ("kernel", "bias") for slot in "mv")],
     "keras3": [

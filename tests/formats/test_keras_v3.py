@@ -142,7 +142,9 @@ def test_loss_scaling_and_the_optimizer_in_it() -> None:
         around, inner = checkpoint.optimizers
     assert list(around.scalars) == ["iter", "learning_rate", "step_counter", "dynamic_scale"]
     assert (around.kind, inner.name, inner.kind) == ("loss_scale", "optimizer/inner_optimizer", "adam")
-    assert (len(around.unbound), len(inner.slots), len(inner.unbound)) == (12, 10, 0)
+    assert (len(around.unbound), len(inner.slots), len(inner.unbound)) == (0, 10, 0)
+    twins = [key for held in (*inner.scalars.values(), *inner.slots.values()) for key in held.copies]
+    assert twins == [f"optimizer/vars/{number}" for number in range(4, 16)]
 
 
 @pytest.fixture

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ckptmigrate.dtypes import STRING
 from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.formats.keras_h5 import naming, slot_names
-from ckptmigrate.formats.keras_states import PLACEHOLDER, is_ordered, unbind
+from ckptmigrate.formats.keras_h5.optimizer_list import LAST_KERAS1, is_keras1, lay_out
 from ckptmigrate.issues import Issue
-from ckptmigrate.table import LOSSY_ROLES, Checkpoint, OptimizerState, Stored, Tensor, Variable
+from ckptmigrate.optimizers.binding import Listing, Owner, is_ordered, listed_scalars
+from ckptmigrate.optimizers.catalog import spelling
+from ckptmigrate.optimizers.dialects import PLACEHOLDER
+from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS
+from ckptmigrate.table import LOSSY_ROLES, Checkpoint, OptimizerState, SlotKey, Tensor, Variable
 
 Place = tuple[str, str, str]
 
@@ -109,6 +113,9 @@ class _Composer:
             version, backend = VERSIONS[self.flavor], backend or "tensorflow"
         if version == naming.FIRST_KERAS:
             version = ""
+        dialects = {state.dialect for state in self.checkpoint.optimizers}
+        if dialects == {"keras1"} and not is_keras1(version):
+            version = LAST_KERAS1
         for name, value in (("keras_version", version), ("backend", backend)):
             if isinstance(value, str) and value:
                 self.out.attributes[name] = value
@@ -220,16 +227,21 @@ class _Composer:
     def _add_optimizer(self) -> None:
         states = [state for state in self.checkpoint.optimizers if state.kind != "ema"]
         averages = [state for state in self.checkpoint.optimizers if state.kind == "ema"]
-        for state in states[1:]:
+        around = {f"{state.name}/{INNER}": state for state in states if state.kind == WRAPPER}
+        lists = [state for state in states if state.kind != WRAPPER]
+        first = lists[0] if lists else None
+        for state in lists[1:]:
             self._leave_out(state, "a Keras file holds one optimizer")
-        first = states[0] if states else None
         fits = [a for a in averages if first and a.dialect == first.dialect and a.dialect in _AVERAGING]
         kept = fits[0] if fits else None
         for state in averages:
             if state is not kept:
                 self._leave_out(state, "Keras keeps averages only in optimizers of its own with use_ema")
+        for inner, state in around.items():
+            if first is None or inner != first.name:
+                self._leave_out(state, "its optimizer isn't written")
         if first is not None:
-            self._add_state(first, kept)
+            self._add_state(first, kept, around.get(first.name))
 
     def _leave_out(self, state: OptimizerState, why: str) -> None:
         hint = "--averages use writes them as the weights, --averages drop leaves them out"
@@ -239,25 +251,26 @@ class _Composer:
         labels = [f"{key.variable}:{key.slot}" for key in state.slots] + [s.key for s in state.unbound]
         self.out.issues += [Issue("unholdable", "loss", label, why, hint) for label in labels]
 
-    def _add_state(self, state: OptimizerState, averages: OptimizerState | None) -> None:
-        owner = state
-        while state.wraps is not None:  # legacy files hold what is inside a wrapper only
-            self._drop_scalars(state, set(state.scalars))
-            state = state.wraps
-        self._drop_scalars(state, {n for n in state.scalars if not slot_names.is_listed(n, state.dialect)})
+    def _add_state(self, state: OptimizerState, averages: OptimizerState | None, outer: OptimizerState | None) -> None:
+        listed = listed_scalars(state)
+        self._drop_scalars(state, {n for n in state.scalars if n not in listed})
         owners = self._owners(state)
         if why := _misplaced(state, owners):
-            for one in (state, averages):
+            for one in (state, averages, outer):
                 if one is not None:
                     self._leave_out(one, why)
             return
-        for label, stored in unbind(_listed(state), averages, owners):
-            if stored.tensor.dtype is STRING or not stored.tensor.dtype.is_raw:
-                continue
-            self._add_listed(state, label, stored)
-        if owner.slots and not self.out.attributes.get(naming.MODEL_CONFIG):
+        if outer is not None:
+            for name in WRAPPER_SCALARS:
+                self._add_listed(outer, (name, None, outer.scalars[name]))
+        laid = lay_out(state, averages, owners, self.out.attributes.get("keras_version", ""))
+        self.out.issues.extend(laid.issues)
+        for member in laid.members:
+            if member[2] is not None and member[2].tensor.dtype is not STRING and member[2].tensor.dtype.is_raw:
+                self._add_listed(state, member)
+        if state.slots and not self.out.attributes.get(naming.MODEL_CONFIG):
             message = "the file has no configuration: Keras loads its weights only, and leaves optimizer_weights alone"
-            self.out.issues.append(Issue("layout", "warning", owner.name, message, "--template MODEL.h5 supplies one"))
+            self.out.issues.append(Issue("layout", "warning", state.name, message, "--template MODEL.h5 supplies one"))
 
     def _drop_scalars(self, state: OptimizerState, names: set[str]) -> None:
         for name in sorted(names):
@@ -265,48 +278,45 @@ class _Composer:
             why = f"{name}{value} has no place in the list of a Keras optimizer: it is set where the optimizer is built"
             self.out.issues.append(Issue("unholdable", "note", f"{state.name}.{name}", why))
 
-    def _owners(self, state: OptimizerState) -> list[str]:
+    def _owners(self, state: OptimizerState) -> list[Owner]:
         """The trained variables as the optimizer knows them: in the model's order, for Keras 1 by name."""
         held = [v for weights in (*self.out.layers.values(), self.out.top_level) for _, v in weights]
-        trained = [v.name for v in held if not _comes_last(v)]
+        trained = [v for v in held if not _comes_last(v)]
         version = self.out.attributes.get("keras_version", "")
-        if state.dialect == "keras1" and version.startswith("1."):
-            trained.sort(key=lambda name: self.weights[name].encode())
-        return trained
+        if state.dialect == "keras1" and (not version or version.startswith(("1.", "2.0."))):
+            trained.sort(key=lambda variable: self.weights[variable.name].encode())
+        return [Owner(v.name, v.tensor.shape, self.weights[v.name]) for v in trained]
 
-    def _add_listed(self, state: OptimizerState, label: str, stored: Stored) -> None:
-        slot, _, variable = label.partition("/")
-        is_slot = variable in self.weights and slot != PLACEHOLDER
+    def _add_listed(self, state: OptimizerState, member: Listing) -> None:
+        scalar, key, stored = member
+        assert stored is not None
         if stored.key.startswith(f"{naming.OPTIMIZER_WEIGHTS}/") and not self.options.flavor:
             wanted = stored.key.removeprefix(f"{naming.OPTIMIZER_WEIGHTS}/")
         else:
             spelled = slot_names.Spelled(state.kind, state.dialect, len(self.out.optimizer))
-            wanted = spelled.slot(slot, self.weights[variable]) if is_slot else spelled.scalar(label)
+            called = f"{PLACEHOLDER}/" if scalar.startswith(PLACEHOLDER) else scalar
+            wanted = spelled.slot(key.slot, self.weights[key.variable]) if key else spelled.scalar(called)
         name = self._free(naming.OPTIMIZER_WEIGHTS, wanted)
         self.out.optimizer.append((name, stored.tensor))
-        if not label:
+        if not scalar and key is None:
             self.out.names[state.name, stored.key, "?"] = f"{naming.OPTIMIZER_WEIGHTS}/{name}"
 
 
-def _misplaced(state: OptimizerState, owners: Sequence[str]) -> str:
+def _misplaced(state: OptimizerState, owners: Sequence[Owner]) -> str:
     """Why a list would give slots to others than their variables: it is read by position. "" when all is well."""
     if state.slots and not is_ordered(state):
         return f"Keras reads the optimizer's list by position, and that of kind {state.kind} isn't known"
-    having = {key.variable for key in state.slots}
+    spelled = spelling(state.kind, state.dialect)
     kinds = {key.slot for key in state.slots}
-    held = {(key.variable, key.slot) for key in state.slots}
-    partial = sorted(owner for owner in having if any((owner, slot) not in held for slot in kinds))
+    usual = {n for n in kinds if spelled is None or (slot := spelled.slot(n)) is None or slot.shape is None}
+    having = {key.variable for key in state.slots}
+    partial = sorted(owner for owner in having if any(SlotKey(owner, slot) not in state.slots for slot in usual))
     if partial:
         return f"Keras reads the optimizer's list by position, and {partial[0]} lacks a slot that others have"
-    strange = sorted(having - set(owners))
+    strange = sorted(having - {owner.name for owner in owners})
     if strange:
         return f"Keras reads the optimizer's list by position, and {strange[0]} has slots but isn't trainable"
     return ""
-
-
-def _listed(state: OptimizerState) -> OptimizerState:
-    scalars = {n: s for n, s in state.scalars.items() if slot_names.is_listed(n, state.dialect)}
-    return replace(state, scalars=scalars)
 
 
 def _path(variable: Variable) -> str:

@@ -13,9 +13,11 @@ from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.formats.keras_config import Configured, read_config
 from ckptmigrate.formats.keras_h5 import naming, slot_names
 from ckptmigrate.formats.keras_h5.old_names import SYSTEM, Weight, old_names
-from ckptmigrate.formats.keras_states import Owner, StateList, bind
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers.binding import Owner, StateList, bind
+from ckptmigrate.optimizers.scalars import whole_value
+from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import Checkpoint, Extent, Layer, OptimizerState, Stored, Structure, Tensor, Variable
 from ckptmigrate.wire.hdf5 import Dataset, Place, Tree, is_hdf5, read_root, read_tree, text, texts
 
@@ -219,17 +221,34 @@ class _Reading:
         known = {dataset.path for dataset in listed}
         prefix = f"{naming.OPTIMIZER_WEIGHTS}/"
         listed += [d for path, d in self.tree.datasets.items() if path.startswith(prefix) and path not in known]
-        title, settings = self._optimizer_config()
-        title = title or _title(names)
         dialect = _dialect(names, self.version)
+        stored = tuple(Stored(dataset.path, tensor_of(dataset)) for dataset in listed)
+        if dialect != "keras3" or not self._is_scaled(stored):
+            return self._bound("optimizer", stored, names, dialect)
+        count = len(WRAPPER_SCALARS)
+        outer = dict(zip(WRAPPER_SCALARS, stored[:count], strict=True))
+        around = OptimizerState("optimizer", WRAPPER, dialect, whole_value(outer["iter"]), scalars=outer)
+        return around, *self._bound(f"optimizer/{INNER}", stored[count:], names[count:], dialect)
+
+    def _is_scaled(self, stored: Sequence[Stored]) -> bool:
+        """Whether Keras 3's loss scaling stands in front of the optimizer's own list."""
+        shapes = [s.tensor.shape for s in stored[: len(WRAPPER_SCALARS) + 1]]
+        return self._optimizer_config()[2] and len(shapes) > len(WRAPPER_SCALARS) and not any(shapes)
+
+    def _bound(
+        self, name: str, stored: tuple[Stored, ...], names: Sequence[str], dialect: str
+    ) -> tuple[OptimizerState, ...]:
+        """A list, bound to its variables where kind, order and shapes tell them."""
+        title, settings, _ = self._optimizer_config()
+        title = title or _title(names)
         told = StateList(
-            "optimizer",
-            tuple(Stored(dataset.path, tensor_of(dataset)) for dataset in listed),
+            name,
+            stored,
             dialect,
             title,
             settings,
             has_names=dialect != "keras1",
-            slots=tuple(slot_names.slot_of(name, title.replace("_", "").lower(), dialect) for name in names),
+            slots=tuple(slot_names.slot_of(one, title, dialect) for one in names),
         )
         fits = [found for owners in self._owners(dialect, names) if not (found := bind(told, owners))[1]]
         if len({tuple(state.order) for states, _ in fits for state in states[:1]}) != 1:
@@ -255,16 +274,17 @@ class _Reading:
             return [owners]
         return [by_name] if self.version.startswith("1.") else [by_name, owners]
 
-    def _optimizer_config(self) -> tuple[str, Mapping[str, Any]]:
-        """Class and settings of the optimizer, of the one inside a wrapper; nothing where they can't be read."""
+    def _optimizer_config(self) -> tuple[str, Mapping[str, Any], bool]:
+        """Class and settings of the optimizer, of the one inside a wrapper (True); nothing where they can't be read."""
         try:
             told = json.loads(text(self.attributes, naming.TRAINING_CONFIG) or "{}")["optimizer_config"]
-            if told["class_name"] == "LossScaleOptimizer":
+            is_scaled = str(told["class_name"]).rpartition(">")[2].startswith("LossScaleOptimizer")
+            if is_scaled:
                 told = told["config"]["inner_optimizer"]
             settings = dict(told["config"])
-            return str(told["class_name"]).rpartition(">")[2], settings
+            return str(told["class_name"]).rpartition(">")[2], settings, is_scaled
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return "", {}
+            return "", {}, False
 
     def blobs(self) -> dict[str, bytes]:
         """Configurations, as stored."""
@@ -275,7 +295,7 @@ class _Reading:
         """What the file says of itself."""
         facts: dict[str, Any] = {"keras_version": self.version or naming.FIRST_KERAS, "backend": self.backend}
         if self.model is not None:
-            title, settings = self._optimizer_config()
+            title, settings, _ = self._optimizer_config()
             rate = settings.get("learning_rate", settings.get("lr"))
             facts["model"] = {"name": self.model.name, "class": self.model.class_name, "layers": len(self.model.layers)}
             facts["optimizer"] = {"class": title, "learning_rate": rate} if title else None
@@ -299,7 +319,7 @@ def _dialect(names: list[str], version: str) -> str:
     return "keras3" if version.startswith("3") else "keras1"
 
 
-def _title(names: list[str]) -> str:
+def _title(names: Sequence[str]) -> str:
     """The optimizer's class as the names tell it: `Adam` of `training/Adam/iter:0`, `Adam/m/d1/kernel:0`."""
     step = next(
         (n for n in names if n.removesuffix(":0").rpartition("/")[2] in ("iter", "iteration", "iterations")), ""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ckptmigrate.errors import DamagedError
 from ckptmigrate.formats.keras_config import read_config
-from ckptmigrate.formats.keras_states import unbind
 from ckptmigrate.formats.keras_v3.known import CELLS, CONTAINERS, Known, by_config
 from ckptmigrate.formats.keras_v3.naming import (
+    INNER,
     KIND,
     LAYERS,
     MODEL_CONFIG,
@@ -25,14 +25,15 @@ from ckptmigrate.formats.keras_v3.naming import (
     natural,
     next_name,
 )
-from ckptmigrate.formats.keras_v3.states import LOSS_SCALE
 from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers.binding import VACANT, Owner, is_ordered, listed_scalars, unbind
+from ckptmigrate.optimizers.dialects import PLACEHOLDER
+from ckptmigrate.optimizers.wrapping import WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import LOSSY_ROLES, Checkpoint, OptimizerState, Stored, Tensor, Variable
 
 _DATASET = re.compile(r"(?:.+/)?vars/[^/]+", re.DOTALL)
 _UNDERSCORED = re.compile(r"(?:query|key|value|output)_dense")  # tf_keras has them as private attributes only
-_TITLES = {"sgd": "SGD", "momentum": "SGD", LOSS_SCALE: "loss_scale_optimizer"}  # others are called after their kind
-_SCALARS = {"keras2": {"iter"}, "keras3": {"iter", "learning_rate", "momentum_cache"}}
+_TITLES = {"sgd": "SGD", "momentum": "SGD", WRAPPER: "loss_scale_optimizer"}  # others are called after their kind
 _NO_CLASSES = "its place isn't known: groups of a v3 file are called after the classes of layers"
 _TEMPLATE = "give --template with a .keras or .weights.h5 file of the target model"
 
@@ -78,9 +79,22 @@ def place(checkpoint: Checkpoint, template: Checkpoint | None, *, is_keras2: boo
             _label(placed, path, variable)
     placed.issues.extend(_without_place(unplaced, has_places=bool(names)))
     _name(placed, names)
-    order = [names[p.path] for p in places.values() if p.is_trainable and p.path in names]
-    _place_states(placed, checkpoint.optimizers, order, is_keras2=is_keras2)
+    trained = [names[p.path] for p in places.values() if p.is_trainable and p.path in names]
+    trained = trained or _trained(checkpoint, template)
+    owners = [Owner(n, checkpoint.variables[n].tensor.shape) for n in trained if n in checkpoint.variables]
+    _place_states(placed, checkpoint.optimizers, owners, is_keras2=is_keras2)
     return placed
+
+
+def _trained(checkpoint: Checkpoint, template: Checkpoint | None) -> list[str]:
+    """The trained variables where no configuration tells them: by the template's optimizer, else by the layers."""
+    for state in template.optimizers if template is not None else ():
+        if state.order:
+            return list(dict.fromkeys(key.variable for key in state.order))
+    layout = checkpoint.structure.layout or ()
+    names = dict.fromkeys(name for layer in layout for _, name in layer.attributes if name in checkpoint.variables)
+    held = {name: checkpoint.variables[name] for name in names}
+    return [n for n, v in held.items() if v.trainable is not False and v.role == "weight"]
 
 
 def is_dataset(key: str) -> bool:
@@ -174,12 +188,21 @@ def _name(placed: Placed, names: Mapping[str, str]) -> None:
         placed.groups.setdefault(group, {})[NAMES] = held
 
 
-def _place_states(placed: Placed, states: Sequence[OptimizerState], order: list[str], *, is_keras2: bool) -> None:
+def _place_states(
+    placed: Placed, states: Sequence[OptimizerState], owners: Sequence[Owner], *, is_keras2: bool
+) -> None:
     """Every optimizer, with the averages that stand in its list."""
     own = [state for state in states if state.kind != "ema"]
-    averages = {s.parent or (own[0].name if len(own) == 1 else ""): s for s in states if s.kind == "ema"}
-    for state in own:
-        _place_state(placed, state, averages.pop(state.name, None), order, is_keras2=is_keras2)
+    lists = [state for state in own if state.kind != WRAPPER]
+    averages = {s.parent or (lists[0].name if len(lists) == 1 else ""): s for s in states if s.kind == "ema"}
+    around = {f"{state.name}/{INNER}": state for state in own if state.kind == WRAPPER}
+    for state in lists:
+        shadows, outer = averages.pop(state.name, None), around.pop(state.name, None)
+        paths = _place_state(placed, state, shadows, owners, is_scaled=outer is not None, is_keras2=is_keras2)
+        if paths and outer is not None:
+            _place_around(placed, outer, paths)
+    for outer in around.values():
+        placed.issues.extend(_lost(outer, None, "no place in the file: nothing is in this wrapper", ""))
     for shadows in averages.values():
         if all(is_dataset(stored.key) for stored in shadows.slots.values()):
             placed.tensors.update({stored.key: stored.tensor for stored in shadows.slots.values()})
@@ -189,17 +212,23 @@ def _place_states(placed: Placed, states: Sequence[OptimizerState], order: list[
 
 
 def _place_state(
-    placed: Placed, state: OptimizerState, averages: OptimizerState | None, order: list[str], *, is_keras2: bool
-) -> None:
-    """An optimizer's list, where it stood if it is whole, else in the order that its kind has."""
+    placed: Placed,
+    state: OptimizerState,
+    averages: OptimizerState | None,
+    owners: Sequence[Owner],
+    *,
+    is_scaled: bool,
+    is_keras2: bool,
+) -> list[str]:
+    """An optimizer's list, where it stood if it is whole, else in the order that its kind has; its paths."""
     listed = _listed(state, averages)
     if not _is_whole([stored.key for _, stored in listed]):
-        why = _why_not(placed, state, order)
+        why = _why_not(placed, state, owners)
         if why:
             hint = f"{_TEMPLATE}, or --optimizer drop"
             placed.issues.extend(_lost(state, averages, f"no place in the file: {why}", hint))
-            return
-        listed = _rebuilt(placed, state, averages, order)
+            return []
+        listed = _rebuilt(placed, state, averages, owners, _join(OPTIMIZER, INNER if is_scaled else "", VARS))
     listed.sort(key=lambda pair: natural(pair[1].key.rpartition("/")[2]))
     for _, stored in listed:
         placed.tensors[stored.key] = stored.tensor
@@ -208,16 +237,28 @@ def _place_state(
         group |= {NAMES: [label for label, _ in listed], KIND: state.kind}
         if not is_keras2 and state.kind != "unknown":
             group[NAME] = _TITLES.get(state.kind, state.kind)
+    return [stored.key for _, stored in listed]
 
 
-def _why_not(placed: Placed, state: OptimizerState, order: list[str]) -> str:
+def _place_around(placed: Placed, outer: OptimizerState, inner: Sequence[str]) -> None:
+    """Loss scaling: scalars of its own, and all of the inner optimizer's list once more."""
+    group = inner[0].rpartition(f"/{INNER}/")[0] + f"/{VARS}"
+    held = [outer.scalars[name].tensor for name in WRAPPER_SCALARS if name in outer.scalars]
+    for number, tensor in enumerate([*held, *(placed.tensors[path] for path in inner)]):
+        placed.tensors[f"{group}/{number}"] = tensor
+    placed.groups.setdefault(group, {})[NAME] = _TITLES[WRAPPER]
+
+
+def _why_not(placed: Placed, state: OptimizerState, owners: Sequence[Owner]) -> str:
     """Why an optimizer's list can't be made; "" where it can."""
     if any(path.startswith(f"{OPTIMIZER}/") for path in placed.tensors):
         return "Keras v3 files hold one optimizer"
-    if state.dialect not in _SCALARS:
+    if state.dialect not in ("keras2", "keras3"):
         return f"they hold none of dialect {state.dialect}"
-    is_told = order and not state.unbound and state.kind not in ("unknown", LOSS_SCALE)
-    return "" if is_told else "nothing tells the order of its list"
+    if not owners or state.unbound or state.kind == "unknown" or not is_ordered(state):
+        return "nothing tells the order of its list"
+    strange = sorted({key.variable for key in state.slots} - {owner.name for owner in owners})
+    return f"{strange[0]} has slots, but isn't trained by what the configuration says" if strange else ""
 
 
 def _lost(state: OptimizerState, averages: OptimizerState | None, message: str, hint: str) -> Iterator[Issue]:
@@ -245,18 +286,21 @@ def _is_whole(keys: list[str]) -> bool:
 
 
 def _rebuilt(
-    placed: Placed, state: OptimizerState, averages: OptimizerState | None, order: list[str]
+    placed: Placed, state: OptimizerState, averages: OptimizerState | None, owners: Sequence[Owner], group: str
 ) -> list[tuple[str, Stored]]:
     """The list in the order of the model's variables."""
-    group = f"{OPTIMIZER}/{VARS}"
-    kept = {n: s for n, s in state.scalars.items() if n in _SCALARS[state.dialect] or n.startswith("placeholder")}
-    for name in state.scalars.keys() - kept.keys():
-        placed.issues.append(
-            Issue("unholdable", "note", f"{state.name}.{name}", f"{state.dialect} files don't hold it")
-        )
-    entries = unbind(replace(state, scalars=kept), averages, order)
-    by_id = {id(s): label for label, s in _listed(state, averages)}
-    return [(by_id[id(s)], replace(s, key=f"{group}/{n}")) for n, (_, s) in enumerate(entries)]
+    kept = listed_scalars(state)
+    for name in state.scalars:
+        if name not in kept:
+            value = f"={state.hyper[name]:g}" if name in state.hyper else ""
+            message = f"{state.dialect} files don't hold it: set {name}{value} where the optimizer is built"
+            placed.issues.append(Issue("unholdable", "note", f"{state.name}.{name}", message))
+    listed = []
+    for number, (name, key, stored) in enumerate(unbind(state, averages, owners)):
+        label = name if key is None or stored is None else f"{key.variable}:{key.slot}"
+        tensor = stored.tensor if stored is not None else VACANT
+        listed.append((label or f"{PLACEHOLDER}/{number}", Stored(f"{group}/{number}", tensor)))
+    return listed
 
 
 def _join(*parts: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 from ckptmigrate.errors import CkptMigrateError, DamagedError
 from ckptmigrate.formats.keras_config import read_config
-from ckptmigrate.formats.keras_states import Owner
 from ckptmigrate.formats.keras_v3.known import CONTAINERS, Known, by_config
 from ckptmigrate.formats.keras_v3.naming import (
     ARCHIVE_SUFFIX,
@@ -36,6 +35,7 @@ from ckptmigrate.formats.keras_v3.source import Source, open_source
 from ckptmigrate.formats.keras_v3.states import Block, Training, optimizers_of, states_of
 from ckptmigrate.formats.keras_v3.walk import Named, Walk
 from ckptmigrate.formats.roles import role_of
+from ckptmigrate.optimizers.binding import Owner
 from ckptmigrate.table import Checkpoint, Layer, Role, Structure, Tensor, Variable
 from ckptmigrate.wire.hdf5 import Place, is_hdf5, read_root, text
 

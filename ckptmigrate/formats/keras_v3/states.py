@@ -6,18 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ckptmigrate.formats.keras_states import Owner, StateList, bind
-from ckptmigrate.formats.keras_v3.naming import INNER, OPTIMIZER, counted
+from ckptmigrate.formats.keras_v3.naming import INNER, OPTIMIZER, counted, natural
 from ckptmigrate.formats.keras_v3.nodes import Node
 from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers.binding import Owner, StateList, bind
 from ckptmigrate.optimizers.catalog import AVERAGE
+from ckptmigrate.optimizers.dialects import RATE
 from ckptmigrate.optimizers.scalars import whole_value
+from ckptmigrate.optimizers.wrapping import WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import OptimizerState, SlotKey, Stored, Tensor
 
-LOSS_SCALE = "loss_scale"
-RATE = "learning_rate"
-# What Keras 3's LossScaleOptimizer has in front; then all of the inner one's list follows.
-_LOSS_SCALE = ("iter", RATE, "step_counter", "dynamic_scale")
 _MAX_TRIES = 20_000  # steps of a search for the order in which streams are merged
 
 # The trained variables of one layer, in its order.
@@ -66,12 +64,11 @@ def states_of(
     """The state of one optimizer, then of what it wraps, and averages; what can't be told stays unbound."""
     stored = tuple(Stored(path, tensors[path]) for path in node.own.values() if path in tensors)
     inner = node.children.get(INNER)
-    if node.kind and len(node.names) == len(stored) == len(node.own):
-        rest = states_of(f"{name}/{INNER}", inner, tensors, training) if inner is not None and inner.own else ((), ())
-        return (*_as_told(name, node, stored, training.dialect), *rest[0]), rest[1]
     if inner is not None and inner.own:
         states, issues = states_of(f"{name}/{INNER}", inner, tensors, training)
-        return (_around(name, stored, training), *states), issues
+        return _around(name, stored, states, training), issues
+    if node.kind and len(node.names) == len(stored) == len(node.own):
+        return tuple(_as_told(name, node, stored, training.dialect)), ()
     is_told = training.compiled is not None and name.partition("/")[0] == OPTIMIZER
     title, settings = training.compiled if is_told and training.compiled else (counted(node.label)[0], {})
     told = StateList(name, stored, training.dialect, title, settings)
@@ -79,8 +76,7 @@ def states_of(
     fits = [found for owners in _orders(training.trained or (), shapes) if not (found := bind(told, owners))[1]]
     if len({states[0].order for states, _ in fits}) != 1:
         fits = [bind(told, ())]
-    (state, *averages), issues = fits[0]
-    return (_with_rate(state), *averages), issues
+    return fits[0]
 
 
 def _as_told(name: str, node: Node, stored: Sequence[Stored], dialect: str) -> Iterator[OptimizerState]:
@@ -111,17 +107,38 @@ def _with_rate(state: OptimizerState) -> OptimizerState:
     return replace(state, hyper={**state.hyper, RATE: float(state.scalars[RATE].tensor.read())})
 
 
-def _around(name: str, stored: Sequence[Stored], training: Training) -> OptimizerState:
-    """A wrapper for loss scaling: scalars of its own, then the list that its inner optimizer has, too."""
-    count = next((i for i, s in enumerate(stored) if s.tensor.shape != ()), len(stored))
-    scalars = dict(zip(_LOSS_SCALE, stored[: min(count, len(_LOSS_SCALE))], strict=False))
-    return OptimizerState(
+def _around(
+    name: str, stored: Sequence[Stored], states: tuple[OptimizerState, ...], training: Training
+) -> tuple[OptimizerState, ...]:
+    """A wrapper for loss scaling: scalars of its own; then its inner optimizer's list again, which stands twice."""
+    own, twins = stored[: len(WRAPPER_SCALARS)], stored[len(WRAPPER_SCALARS) :]
+    scalars = dict(zip(WRAPPER_SCALARS, own, strict=False))
+    inner = [s for state in states for s in (*state.scalars.values(), *state.slots.values(), *state.unbound)]
+    inner.sort(key=lambda s: natural(s.key.rpartition("/")[2]))
+    same = len(twins) == len(inner) and all(
+        (a.tensor.shape, a.tensor.dtype) == (b.tensor.shape, b.tensor.dtype) for a, b in zip(inner, twins, strict=True)
+    )
+    copies = {a.key: b.key for a, b in zip(inner, twins, strict=True)} if same else {}
+    around = OptimizerState(
         name,
-        LOSS_SCALE,
+        WRAPPER,
         training.dialect,
-        step=whole_value(scalars.get("iter")),
+        whole_value(scalars.get("iter")),
         scalars=scalars,
-        unbound=tuple(stored[len(scalars) :]),
+        unbound=() if same else tuple(twins),
+    )
+    return around, *(_with_copies(state, copies) for state in states)
+
+
+def _with_copies(state: OptimizerState, copies: Mapping[str, str]) -> OptimizerState:
+    def told(stored: Stored) -> Stored:
+        return replace(stored, copies=(copies[stored.key],)) if stored.key in copies else stored
+
+    return replace(
+        state,
+        scalars={name: told(stored) for name, stored in state.scalars.items()},
+        slots={key: told(stored) for key, stored in state.slots.items()},
+        unbound=tuple(map(told, state.unbound)),
     )
 
 

@@ -1,0 +1,281 @@
+"""An optimizer's list, given its variables by the order that its record tells; and the way back.
+
+Every Keras lists its optimizer's variables: the step and other scalars, then slots of the trained variables, in blocks.
+Facts: the files that tf_keras 2.21 (`optimizers`, `optimizers/legacy`), Keras 3.15, 2.3.1, 2.2.4 and 1.2.2 write.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ckptmigrate.dtypes import BY_NAME
+from ckptmigrate.issues import Issue
+from ckptmigrate.optimizers.catalog import AVERAGE, UNKNOWN, by_title, list_of, spelling
+from ckptmigrate.optimizers.dialects import PLACEHOLDER, RATE
+from ckptmigrate.optimizers.record import Block, Listed, Optimizer, Slot, Spelling
+from ckptmigrate.optimizers.scalars import scalar_value, whole_value
+from ckptmigrate.steps import Shape
+from ckptmigrate.table import OptimizerState, SlotKey, Stored, Tensor
+
+# Settings that are hyperparameters, by the names Keras gives them.
+_HYPER = {
+    "lr": RATE,
+    **{n: n for n in (RATE, "decay", "momentum", "rho", "beta_1", "beta_2", "schedule_decay")},
+}
+VACANT = Tensor.of(np.zeros((), np.int32), BY_NAME["int32"])  # what Keras 3 has where a variable lacks a slot
+_DUMMY = (1,)  # the shape of what Keras 2 keeps for vhat without AMSGrad
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A trained variable, in the model's order: its name, shape, and how files spell it ("" for unknown)."""
+
+    name: str
+    shape: Shape
+    spelled: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StateList:
+    """An optimizer's list as a file has it.
+
+    Attributes:
+        name: What the state is called.
+        stored: The list.
+        dialect: Of table.DIALECTS.
+        title: The optimizer's class, or how files spell it (`Adam`, `adam_w`); "" for unknown.
+        settings: Its configuration.
+        has_names: True when the keys tell the variables' names, which then must agree.
+        slots: The slot that each key tells, "" for none; () where keys tell none.
+    """
+
+    name: str
+    stored: tuple[Stored, ...]
+    dialect: str
+    title: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    has_names: bool = False
+    slots: tuple[str, ...] = ()
+
+
+_NOBODYS = SlotKey("", "")
+
+
+class Seat(NamedTuple):
+    """One place in a list: a scalar by its name, a slot, or a placeholder where a variable lacks the slot.
+
+    Attributes:
+        scalar: The scalar's name; "" for what is a slot's.
+        key: The slot.
+        shape: What stands there has it.
+        spelled: The slot's variable, as files spell it.
+        is_vacant: Whether it is a placeholder's.
+    """
+
+    scalar: str = ""
+    key: SlotKey = _NOBODYS
+    shape: Shape = ()
+    spelled: str = ""
+    is_vacant: bool = False
+
+
+def seats(
+    spelled: Spelling, blocks: Sequence[Block], owners: Sequence[Owner], *, is_padded: bool = False
+) -> Iterator[Seat]:
+    """The slots of these variables, in the list's order."""
+    for block in blocks:
+        slots = [spelled.slot(name) or Slot(name) for name in block.slots]
+        for owner in owners:
+            for slot in slots:
+                key = SlotKey(owner.name, slot.name)
+                shape = slot.shape(owner.name, owner.shape) if slot.shape else owner.shape
+                if shape is not None:
+                    yield Seat("", key, shape, owner.spelled)
+                elif is_padded:
+                    yield Seat("", key, (), owner.spelled, is_vacant=True)
+
+
+def bind(told: StateList, owners: Sequence[Owner]) -> tuple[tuple[OptimizerState, ...], tuple[Issue, ...]]:
+    """The state behind a list, averages as a state of their own; what can't be told stays unbound, with a warning."""
+    optimizer = by_title(told.title, told.dialect)
+    listed = list_of(optimizer.kind, told.dialect) if optimizer else None
+    found = _fitting(told, optimizer, listed, owners) if optimizer and listed else None
+    if found is None:
+        return _unbound(told, optimizer, listed)
+    scalars: dict[str, Stored] = {}
+    slots: dict[SlotKey, Stored] = {}
+    spare: list[Stored] = []
+    for seat, stored in zip(found, told.stored, strict=True):
+        if seat.scalar:
+            scalars[seat.scalar] = stored
+        elif seat.is_vacant:
+            spare.append(stored)
+        else:
+            slots[seat.key] = stored
+    if _is_dummy(told, slots):
+        spare += [slots.pop(key) for key in tuple(slots) if key.slot == "vhat"]
+    scalars |= {f"{PLACEHOLDER}/{number}": stored for number, stored in enumerate(spare)}
+    own = {key: s for key, s in slots.items() if key.slot != AVERAGE}
+    kind = optimizer.kind if optimizer else UNKNOWN
+    state = _state(told, "sgd" if kind == "momentum" and not own else kind, scalars)
+    state = replace(state, slots=own, order=tuple(own))
+    averages = {key: s for key, s in slots.items() if key.slot == AVERAGE}
+    if not averages:
+        return (state,), ()
+    shadow = OptimizerState(f"{told.name}/{AVERAGE}", "ema", told.dialect, slots=averages, parent=told.name)
+    return (state, shadow), ()
+
+
+def _state(told: StateList, kind: str, scalars: Mapping[str, Stored]) -> OptimizerState:
+    numbers = {n: v for n, v in told.settings.items() if n in _HYPER and type(v) in (int, float)}
+    hyper = {_HYPER[name]: float(value) for name, value in numbers.items()}
+    rate = scalar_value(scalars.get(RATE))
+    hyper |= {RATE: rate} if rate is not None else {}
+    return OptimizerState(told.name, kind, told.dialect, whole_value(scalars.get("iter")), hyper, dict(scalars))
+
+
+def _unbound(
+    told: StateList, optimizer: Optimizer | None, listed: Listed | None
+) -> tuple[tuple[OptimizerState, ...], tuple[Issue, ...]]:
+    """What can be told of a list whose owners aren't: its leading scalars."""
+    left = list(told.stored)
+    scalars: dict[str, Stored] = {}
+    for name in listed.first if listed else _leading(told.dialect):
+        if left and left[0].tensor.shape == () and _is_scalar(name, told, left[0]):
+            scalars[name] = left.pop(0)
+    kind = optimizer.kind if optimizer else UNKNOWN
+    state = _state(told, kind if kind != "momentum" else UNKNOWN if left else "sgd", scalars)
+    if not left:
+        return (state,), ()
+    title = told.title or "an unknown optimizer"
+    message = (
+        f"{len(left)} slots of {title}: whose they are isn't told. They stay in their order, for the same model and "
+        f"the dialect {told.dialect}"
+    )
+    state = replace(state, kind=UNKNOWN, unbound=tuple(left))
+    return (state,), (Issue("guess", "warning", told.name, message),)
+
+
+def _is_scalar(name: str, told: StateList, stored: Stored) -> bool:
+    """The step is an integer; Keras 1 counted in float32."""
+    return (name == "iter") == (not stored.tensor.dtype.is_float) or (name == "iter" and told.dialect == "keras1")
+
+
+def _fitting(told: StateList, optimizer: Optimizer, listed: Listed, owners: Sequence[Owner]) -> tuple[Seat, ...] | None:
+    """The seats that this list fills: by number and shapes, of several by names, by settings; None if untold."""
+    fits: dict[tuple[Seat, ...], tuple[Block, ...]] = {}
+    spelled = optimizer.dialects[told.dialect]
+    held = {b: tuple(seats(spelled, (b,), owners, is_padded=listed.is_padded)) for b in listed.blocks}
+    for blocks in _choices(listed.blocks):
+        count = sum(len(held[b]) for b in blocks) + len(listed.last)
+        for first in _fronts(told.dialect, listed):
+            if len(first) + count != len(told.stored):
+                continue
+            middle = itertools.chain.from_iterable(held[b] for b in blocks)
+            layout = (*map(Seat, first), *middle, *map(Seat, listed.last))
+            if _fit(told, layout):
+                fits.setdefault(layout, blocks)
+    if len(fits) > 1 and told.slots:
+        fits = {f: b for f, b in fits.items() if _agrees(told, f)}
+    if len(fits) > 1:
+        asked = tuple(b for b in listed.blocks if not b.when or told.settings.get(b.when))
+        fits = {f: b for f, b in fits.items() if b == asked}
+    return next(iter(fits)) if len(fits) == 1 else None
+
+
+def _choices(blocks: Sequence[Block]) -> Iterator[tuple[Block, ...]]:
+    """All, then all less one that only a setting makes, and so on."""
+    optional = [b for b in blocks if b.when]
+    for count in range(len(optional) + 1):
+        for without in itertools.combinations(optional, count):
+            yield tuple(b for b in blocks if b not in without)
+
+
+def _fronts(dialect: str, listed: Listed) -> Iterator[tuple[str, ...]]:
+    """The scalars in front, less those that aren't always there: Keras 3's rate, any of Keras 1's."""
+    for count in range(len(listed.first), -1, -1):
+        missing = listed.first[count:]
+        if dialect == "keras1" or (dialect == "keras3" and set(missing) <= {RATE}) or not missing:
+            yield listed.first[:count]
+
+
+def _fit(told: StateList, layout: Sequence[Seat]) -> bool:
+    for seat, stored in zip(layout, told.stored, strict=True):
+        is_dummy = seat.key.slot == "vhat" and told.dialect == "keras1" and stored.tensor.shape == _DUMMY
+        if stored.tensor.shape != seat.shape and not is_dummy:
+            return False
+        if seat.scalar == "iter" and not _is_scalar("iter", told, stored):
+            return False
+        if told.has_names and seat.key.slot and _flat(seat.spelled) not in _flat(stored.key):
+            return False
+    return True
+
+
+def _agrees(told: StateList, layout: Sequence[Seat]) -> bool:
+    return all(name in ("", seat.key.slot) for name, seat in zip(told.slots, layout, strict=False) if seat.key.slot)
+
+
+def _flat(text: str) -> str:
+    return text.removesuffix(":0").replace("/", "_")
+
+
+def _is_dummy(told: StateList, slots: Mapping[SlotKey, Stored]) -> bool:
+    if told.dialect != "keras1" or told.settings.get("amsgrad"):
+        return False
+    return all(s.tensor.shape == _DUMMY for k, s in slots.items() if k.slot == "vhat")
+
+
+Listing = tuple[str, SlotKey | None, Stored | None]
+
+
+def unbind(state: OptimizerState, averages: OptimizerState | None, owners: Sequence[Owner]) -> list[Listing]:
+    """The list of a state: scalars by name, slots, what has no owner with neither; no value for a placeholder to make.
+
+    Args:
+        state: In a dialect with lists.
+        averages: Its averages, or None.
+        owners: The trained variables in the model's order; those without slots are passed over.
+    """
+    listed = list_of(state.kind, state.dialect) or Listed((), _leading(state.dialect))
+    spelled = spelling(state.kind, state.dialect) or Spelling("")
+    scalars = state.scalars
+    front: list[Listing] = [(n, None, scalars[n]) for n in listed.first if n in scalars]
+    held = {**(averages.slots if averages else {}), **state.slots}
+    having = {key.variable for key in held}
+    present = {key.slot for key in held}
+    blocks = [b for b in listed.blocks if present.intersection(b.slots)]
+    trained = [owner for owner in owners if owner.name in having]
+    spare = iter([s for n, s in scalars.items() if n.startswith(PLACEHOLDER)])
+    placed: dict[SlotKey, Listing] = {}
+    for seat in seats(spelled, blocks, trained, is_padded=listed.is_padded):
+        if seat.is_vacant:
+            placed[seat.key] = ("", seat.key, next(spare, None))
+        elif seat.key in held:
+            placed[seat.key] = ("", seat.key, held[seat.key])
+    placed |= {key: ("", key, held[key]) for key in (*state.order, *held) if key in held and key not in placed}
+    behind = [(n, None, scalars[n]) for n in listed.last if n in scalars]
+    rest = [(PLACEHOLDER, None, stored) for stored in spare]
+    return [*front, *placed.values(), *(("", None, s) for s in state.unbound), *rest, *behind]
+
+
+def listed_scalars(state: OptimizerState) -> list[str]:
+    """Its scalars that stand in the list."""
+    listed = list_of(state.kind, state.dialect) or Listed((), _leading(state.dialect))
+    return [n for n in state.scalars if n in (*listed.first, *listed.last) or n.startswith(PLACEHOLDER)]
+
+
+def _leading(dialect: str) -> tuple[str, ...]:
+    """The scalars in front of an unknown optimizer's slots."""
+    return ("iter", RATE) if dialect == "keras3" else ("iter",)
+
+
+def is_ordered(state: OptimizerState) -> bool:
+    """Whether the order of its list is known: by its kind, or as it was read."""
+    listed = list_of(state.kind, state.dialect)
+    slots = {slot for block in (listed.blocks if listed else ()) for slot in block.slots}
+    return slots.issuperset(key.slot for key in state.slots) or set(state.order) >= set(state.slots)
