@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -16,6 +17,7 @@ from ckptmigrate.cli.text import SHOWN, shortened, visible
 from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError
 from ckptmigrate.issues import Issue
 
+_COMMAND = re.compile(r"  hint:  (?:[\d,]+ of [\d,]+: )?(?:ckptmigrate|printf|rm|pip) ")
 _SENTENCES = ("error: ", "loss: ", "warning: ", "note: ", "  hint:  ")
 KINDS = {1: "failed", 2: "usage", 3: "source", 4: "damaged", 5: "mapping", 6: "target", 7: "output"}
 _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
@@ -115,10 +117,10 @@ def emit(text: str) -> None:
 
 
 def fitted(lines: Iterable[str], stream: TextIO) -> Iterator[str]:
-    """On a terminal, sentences broken between words; names, and everything elsewhere, as they are."""
+    """On a terminal, sentences broken between words; names, commands, and everything elsewhere, as they are."""
     width = shutil.get_terminal_size().columns if stream.isatty() else 0
     for line in lines:
-        if 0 < width < len(line) and line.startswith(_SENTENCES):
+        if 0 < width < len(line) and line.startswith(_SENTENCES) and not _COMMAND.match(line):
             indent = " " * (9 if line.startswith(" ") else 6)
             yield from textwrap.wrap(
                 line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False

@@ -24,10 +24,9 @@ def examine_averages(case: Case) -> Iterator[Issue]:
 
 
 def _beside(case: Case, state: OptimizerState, wanted: bool | None) -> Issue:
-    count, total = len(state.slots), sum(v.role == "weight" for v in case.checkpoint.variables.values())
     message = (
-        f"averages of {count:,} variables ({total:,} weights) beside the raw values: a restore takes the raw ones, "
-        f"which do worse than what was evaluated if that was the averages"
+        f"averages of {len(state.slots):,} variables stand beside the raw weights: a restore takes the raw ones, and "
+        "does worse where it was the averages that were evaluated"
     )
     if state.dialect == "tf1":
         other = "Saver(ExponentialMovingAverage(decay).variables_to_restore()) restores the averages in TF1"

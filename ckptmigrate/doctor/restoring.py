@@ -12,9 +12,12 @@ from ckptmigrate.doctor.matching import match
 from ckptmigrate.doctor.paths import said_between
 from ckptmigrate.doctor.ways import told, ways_on
 from ckptmigrate.issues import Issue
-from ckptmigrate.table import Entry
+from ckptmigrate.table import Entry, Variable
 
-_SILENT = "it keeps its initial value, and restore() says nothing unless assert_existing_objects_matched() is called"
+_SILENT = (
+    "nothing here is found for it, it keeps its initial value, and restore() says nothing unless "
+    "assert_existing_objects_matched() is called"
+)
 _STOPS = "Saver.restore stops at the first such key ('not found in checkpoint')"
 _EFFECT = {
     "object paths": _SILENT,
@@ -43,7 +46,10 @@ def examine_restoring(case: Case) -> Iterator[Issue]:
 
 def _count(comparison: Comparison, what: str) -> Issue:
     matched, wanted = len(comparison.pairs), len(comparison.wanted)
-    message = f"{matched:,} of the other's {wanted:,} variables {what}, found by {comparison.matching.how}"
+    fitting = sum(_fits(near, far) for near, far in comparison.pairs)
+    message = f"{fitting:,} of the other's {wanted:,} variables {what}, found by {comparison.matching.how}"
+    if fitting < matched:
+        message += f"; {matched - fitting:,} more are found and don't fit"
     if matched < wanted * _FEW:
         near = Counter(v.tensor.shape for v in comparison.case.checkpoint.variables.values() if counts(v))
         far = Counter(v.tensor.shape for v in comparison.wanted.values())
@@ -51,10 +57,15 @@ def _count(comparison: Comparison, what: str) -> Issue:
     return Issue("restoring", "note", "", message)
 
 
+def _fits(near: Variable, far: Variable) -> bool:
+    is_open = near.tensor.is_open or far.tensor.is_open
+    return (is_open or near.tensor.shape == far.tensor.shape) and near.tensor.dtype is far.tensor.dtype
+
+
 def _names(comparison: Comparison) -> Iterator[Issue]:
     ways = ways_on(comparison)
     hint = told(ways, len(comparison.missing))
-    message = f"wouldn't be restored, nothing here is found for it: {_EFFECT[comparison.matching.how]}"
+    message = f"would not be restored: {_EFFECT[comparison.matching.how]}"
     for name in comparison.missing:
         yield Issue("unrestored", "error", name, message, hint)
     brought = frozenset[str]().union(*(way.brought for way in ways))
@@ -77,7 +88,7 @@ def _slots(comparison: Comparison) -> Iterator[Issue]:
     lost = [entry for entry in slots if entry.key not in keys]
     if lost:
         effect = _STOPS if comparison.matching.how == "keys" else "the optimizer starts anew, and says nothing"
-        message = f"{len(lost):,} of the other's {len(slots):,} slots wouldn't be restored: {effect}"
+        message = f"{len(lost):,} of the other's {len(slots):,} slots would not be restored: {effect}"
         case = comparison.case
         hint = case.convert("--template", case.given_against, to=other.format)
         yield Issue("unrestored", "error", _names_of(lost), message, hint)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
-from ckptmigrate.cli.answer import error_lines, issue_lines
+from ckptmigrate.cli.answer import error_lines, fitted, issue_lines
 from ckptmigrate.cli.options import parse_hyper, parse_size
 from ckptmigrate.cli.text import columns, count, shortened, size, visible
 from ckptmigrate.errors import DamagedError
@@ -100,3 +102,23 @@ def test_an_error_says_what_where_and_what_to_do() -> None:
         "  hint:  copy it",
         "         again",
     ]
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_sentences_are_broken_and_commands_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    command = "  hint:  3 of 3: ckptmigrate convert a/long/path/model.ckpt DST --to tf2"
+    sentence = "  hint:  copy all the data files of the checkpoint beside the index"
+    assert list(fitted([command, sentence, "x" * 50], Terminal())) == [
+        command,
+        "  hint:  copy all the data files of the",
+        "         checkpoint beside the index",
+        "x" * 50,
+    ]
+    assert list(fitted([sentence], io.StringIO())) == [sentence]

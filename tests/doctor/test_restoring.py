@@ -47,8 +47,8 @@ def test_a_variable_that_is_missing(examined: Examined, healthy: Arrays) -> None
     wanted = {**healthy, "net/extra/kernel": np.zeros((5, 7), np.float32)}
     found = examined(healthy, against=wanted)
     assert messages(found, "unrestored") == {
-        "net/extra/kernel": "wouldn't be restored, nothing here is found for it: Saver.restore stops at the first such "
-        "key ('not found in checkpoint')"
+        "net/extra/kernel": "would not be restored: Saver.restore stops at the first such key ('not found in "
+        "checkpoint')"
     }
     assert messages(found, "unused") == {}
     assert found.exit_code == 1
@@ -89,7 +89,7 @@ def test_slots_that_stay_behind(examined: Examined, healthy: Arrays) -> None:
     other = {re.sub("/Adam", "/AdamOptimizer", name): array for name, array in healthy.items()}
     found = examined(healthy, against=other)
     assert list(messages(found, "unrestored").values()) == [
-        "10 of the other's 10 slots wouldn't be restored: Saver.restore stops at the first such key ('not found in "
+        "10 of the other's 10 slots would not be restored: Saver.restore stops at the first such key ('not found in "
         "checkpoint')"
     ]
 

@@ -160,7 +160,7 @@ BROKEN: list[tuple[str, Callable[[Arrays], Arrays], list[tuple[str, str, str, st
     (
         "averages",
         lambda h: averages(h, 0.5),
-        [("averages", "warning", "ExponentialMovingAverage", "averages of 2 variables (5 weights) beside")],
+        [("averages", "warning", "ExponentialMovingAverage", "averages of 2 variables stand beside the raw weights")],
     ),
     ("averages that the weights are", lambda h: averages(h, 1), []),
 ]

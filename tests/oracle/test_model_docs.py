@@ -1,4 +1,4 @@
-"""docs/forward.md and docs/resume.md are true: their examples are run, and say what is printed there."""
+"""docs/{forward,resume,doctor}.md are true: their examples are run, and say what is printed there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plain(text: str) -> str:
     return re.sub(r"\b[0-9.]+(e-\d+)? s$", "0.1 s", text, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["forward.md", "resume.md"])
+@pytest.mark.parametrize("name", ["forward.md", "resume.md", "doctor.md"])
 def test_the_example(name: str, workplace: Path, retell: Callable[[str], str], request: pytest.FixtureRequest) -> None:
     doc = (DOCS / name).read_text("utf-8")
     files = dict(BLOCK.findall(doc))
