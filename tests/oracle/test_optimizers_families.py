@@ -117,7 +117,7 @@ class Eager:
 
     def slots(self) -> dict[SlotKey, Any]:
         """Every slot, by the list that holds it; int32 placeholders left out."""
-        found = {}
+        found: dict[SlotKey, Any] = {}
         for slot, attribute in self.spelling.lists.items():
             members = zip(NAMES, getattr(self.optimizer, attribute), strict=True)
             found |= {SlotKey(n, slot): v for n, v in members if v is not None and "int" not in str(v.dtype)}
