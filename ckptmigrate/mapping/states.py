@@ -65,7 +65,8 @@ def _way(
     elif place is not None and not _fits(state, place):
         planning.report(_other_kind(state, place))
     lead = int(state.dialect == "keras1" and str(source.metadata.get("keras_version", "")).startswith(_LEADING))
-    conversion = to_dialect(start, dialect, hyper=hyper, step=step, lead=lead, place=place)
+    regains = options.target_format in OBJECT_BASED and source.format not in OBJECT_BASED
+    conversion = to_dialect(start, dialect, hyper=hyper, step=step, lead=lead, place=place, regains=regains)
     if place is not None and (state.kind, place.kind) in _ALIKE:
         conversion = conversion._replace(state=replace(conversion.state, kind=place.kind))
     return Way(planning, state, name, conversion, place)

@@ -49,6 +49,7 @@ def to_dialect(
     step: int | None = None,
     lead: int = 0,
     place: OptimizerState | None = None,
+    regains: bool = False,
 ) -> Conversion:
     """The state in `dialect`; in its own dialect it stays as it is, bit for bit.
 
@@ -59,12 +60,13 @@ def to_dialect(
         step: Completed steps for optimizers that store none (`global_step`).
         lead: How many steps the optimizer is ahead of the ones it counted, where it corrects a bias (Keras 2.3: 1).
         place: The state in whose place it goes (a template's): which slots that optimizer has, and whether a rate.
+        regains: Whether scalars are computed that the source's format loses and the target's holds (Nadam's product).
 
     Raises:
         UsageError: `iter` is no number of steps.
     """
     if dialect == state.dialect:
-        return Conversion(replace(state, slots={}))
+        return _regained(state, hyper or {}) if regains else Conversion(replace(state, slots={}))
     if state.wraps is not None:
         inner = to_dialect(state.wraps, dialect, hyper=hyper, step=step, lead=lead, place=place)
         return _around(inner, state, dialect)
@@ -87,6 +89,18 @@ def to_dialect(
         known = {**(always if dialect in _DECAYING else {}), **change.hyper, **known}
         conversion = _finished(state, dialect, known, change, place)
     return conversion._replace(issues=(*ahead, *conversion.issues))
+
+
+def _regained(state: OptimizerState, hyper: Mapping[str, float]) -> Conversion:
+    """The state as it is, and what its file lost."""
+    optimizer = BY_KIND.get(state.kind)
+    if optimizer is None or optimizer.regain is None:
+        return Conversion(replace(state, slots={}))
+    case = Case(state, state.dialect, {**state.hyper, **hyper}, None, frozenset(hyper))
+    change = optimizer.regain(case)
+    made = {n: Stored("", t) for n, t in change.scalars.items() if n not in state.scalars}
+    whole = replace(state, slots={}, scalars={**state.scalars, **made})
+    return Conversion(whole, steps_text=change.texts, issues=change.issues)
 
 
 _DECAYING = ("keras1", "keras-legacy")  # dialects whose optimizers have a decay of their own

@@ -79,6 +79,13 @@ def change_nadam(case: Case) -> Change:
     return plain._replace(scalars={PRODUCT: product}, texts=texts, issues=tuple(issues))
 
 
+def regain_product(case: Case) -> Change:
+    """The product of an object-based file, for state from tf_keras' `.h5` and `.keras` files."""
+    if case.state.dialect != "keras2" or PRODUCT in case.state.scalars:
+        return Change()
+    return change_nadam(case)
+
+
 def _not_portable(case: Case, source: float, target: float) -> Issue:
     text = (
         f"Nadam is not portable from {case.state.dialect} to {case.dialect}: its momentum warms up by "
@@ -146,4 +153,5 @@ NADAM = Optimizer(
     },
     change_nadam,
     {PRODUCT: 1.0},
+    regain_product,
 )

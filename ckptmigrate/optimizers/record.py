@@ -176,9 +176,11 @@ class Optimizer(NamedTuple):
         dialects: Dialect -> spelling. A dialect that isn't listed can't hold it.
         change: The arithmetic between two of its dialects.
         start: Scalars -> what they hold before the first step, beside counters and beta powers.
+        regain: Scalars that object-based files hold and others of the same dialect lose: computed again.
     """
 
     kind: str
     dialects: Mapping[str, Spelling]
     change: Callable[[Case], Change] = unchanged
     start: Mapping[str, float] = NOTHING
+    regain: Callable[[Case], Change] | None = None

@@ -36,7 +36,7 @@ def planned(kind: str, shapes: dict[tuple[str, str], tuple[int, ...]], **options
         source,
         Assignment(moves, fills=fills),
         None,
-        PlanOptions("tf2", ("keras-legacy", "tf1", "keras2", "keras3"), **options),
+        PlanOptions("tf2", ("keras-legacy", "tf1", "keras2", "keras3"), dialect="keras3", **options),
     )
 
 

@@ -168,6 +168,19 @@ def test_nadams_product_is_computed_where_it_was_lost(state: Any, source: str, t
     assert "7 momenta, by beta_1=0.8" in conversion.steps_text["momentum_cache"]
 
 
+def test_nadams_product_is_regained_in_its_own_dialect(state: Any) -> None:
+    """For a target that holds it: tf_keras' `.h5` into a checkpoint of objects."""
+    lost = state("nadam", "keras2", {"iter": 7}, step=7, hyper={**RATE, "beta_1": 0.8})
+    assert set(to_dialect(lost, "keras2").state.scalars) == {"iter"}
+    found = to_dialect(lost, "keras2", regains=True)
+    assert found.state.scalars["iter"] == lost.scalars["iter"]
+    assert found.state.scalars["momentum_cache"].tensor.read().tobytes() == product_after(0.8, 7, 1.0).tobytes()
+    whole = state("nadam", "keras2", {"iter": 7, "momentum_cache": 0.125}, step=7)
+    assert to_dialect(whole, "keras2", regains=True).state.scalars == whole.scalars
+    other = state("nadam", "keras1", {"iter": 7}, step=7)
+    assert to_dialect(other, "keras1", regains=True).state.scalars == other.scalars
+
+
 def test_nadams_product_needs_a_step(state: Any) -> None:
     conversion = to_dialect(state("nadam", "keras2", {}, hyper=RATE), "keras3")
     assert ("needed", "error") in stops(conversion.issues)
