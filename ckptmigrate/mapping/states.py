@@ -62,11 +62,10 @@ def _way(
     if options.optimizer == "fresh":
         changes = place is not None and not _is_kind(state, place)
         start, hyper, step = anew(place if changes and place else state), {**hyper, "iter": 0}, 0
-    elif place is not None and not _fits(state, place):
-        planning.report(_other_kind(state, place))
     lead = int(state.dialect == "keras1" and str(source.metadata.get("keras_version", "")).startswith(_LEADING))
-    regains = options.target_format in OBJECT_BASED and source.format not in OBJECT_BASED
-    conversion = to_dialect(start, dialect, hyper=hyper, step=step, lead=lead, place=place, regains=regains)
+    conversion = to_dialect(start, dialect, hyper=hyper, step=step, lead=lead, place=place)
+    if place is not None and options.optimizer != "fresh" and not _fits(state, conversion.state.kind, place):
+        planning.report(_other_kind(state, place))
     if place is not None and (state.kind, place.kind) in _ALIKE:
         conversion = conversion._replace(state=replace(conversion.state, kind=place.kind))
     return Way(planning, state, name, conversion, place)
@@ -76,8 +75,11 @@ def _is_kind(state: OptimizerState, place: OptimizerState) -> bool:
     return UNKNOWN in (state.kind, place.kind) or state.kind == place.kind
 
 
-def _fits(state: OptimizerState, place: OptimizerState) -> bool:
-    return _is_kind(state, place) or (state.kind, place.kind) in _ALIKE or not (state.slots or state.unbound)
+def _fits(state: OptimizerState, kind: str, place: OptimizerState) -> bool:
+    """Whether a state, of that kind in the target, may go where the template's was."""
+    if UNKNOWN in (kind, place.kind) or not (state.slots or state.unbound):
+        return True
+    return kind == place.kind or (kind, place.kind) in _ALIKE
 
 
 def _other_kind(state: OptimizerState, place: OptimizerState) -> Issue:
@@ -191,21 +193,18 @@ def _free(base: str, taken: Sequence[str]) -> str:
 
 
 def _dialect(planning: Planning, state: OptimizerState, place: OptimizerState | None) -> str:
-    """The dialect asked for, else the template's, else the source's in its own format, else the natural one."""
+    """The dialect asked for, else the template's, the source's where it can stay so, the natural one."""
     source, options = planning.source, planning.options
-    if options.dialect:
-        return options.dialect
-    if not options.dialects:
-        return state.dialect
-    if place is not None and place.dialect in options.dialects:
-        return place.dialect
+    if options.dialect or not options.dialects:
+        return options.dialect or state.dialect
     given = [o.dialect for o in planning.template.optimizers if o.kind != EMA] if planning.template else []
-    if given and given[0] in options.dialects:
-        return given[0]
+    wishes = [place.dialect if place is not None else "", *given[:1]]
+    if asked := next((wish for wish in wishes if wish in options.dialects), ""):
+        return asked
     if source.origin == options.target_origin:
         return state.dialect
-    keeps_lists = options.target_format in LIST_KEEPERS and state.dialect in options.dialects
-    return state.dialect if keeps_lists else options.dialects[0]
+    stays = options.target_format in LIST_KEEPERS and state.dialect in options.dialects
+    return state.dialect if stays else options.dialects[0]
 
 
 def _step(source: Checkpoint, block: OptimizerBlock) -> int | None:

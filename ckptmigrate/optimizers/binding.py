@@ -15,7 +15,7 @@ import numpy as np
 
 from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.catalog import AVERAGE, UNKNOWN, by_title, list_of, spelling
+from ckptmigrate.optimizers.catalog import AVERAGE, SHADOWS, UNKNOWN, by_title, list_of, spelling
 from ckptmigrate.optimizers.dialects import PLACEHOLDER, RATE
 from ckptmigrate.optimizers.record import Block, Listed, Optimizer, Slot, Spelling
 from ckptmigrate.optimizers.scalars import scalar_value, whole_value
@@ -110,7 +110,8 @@ def bind(told: StateList, owners: Sequence[Owner]) -> tuple[tuple[OptimizerState
     scalars: dict[str, Stored] = {}
     slots: dict[SlotKey, Stored] = {}
     spare: list[Stored] = []
-    for seat, stored in zip(found, told.stored, strict=True):
+    layout, issues = found
+    for seat, stored in zip(layout, told.stored, strict=True):
         if seat.scalar:
             scalars[seat.scalar] = stored
         elif seat.is_vacant:
@@ -126,9 +127,9 @@ def bind(told: StateList, owners: Sequence[Owner]) -> tuple[tuple[OptimizerState
     state = replace(state, slots=own, order=tuple(own))
     averages = {key: s for key, s in slots.items() if key.slot == AVERAGE}
     if not averages:
-        return (state,), ()
+        return (state,), issues
     shadow = OptimizerState(f"{told.name}/{AVERAGE}", "ema", told.dialect, slots=averages, parent=told.name)
-    return (state, shadow), ()
+    return (state, shadow), issues
 
 
 def _state(told: StateList, kind: str, scalars: Mapping[str, Stored]) -> OptimizerState:
@@ -166,7 +167,10 @@ def _is_scalar(name: str, told: StateList, stored: Stored) -> bool:
     return (name == "iter") == (not stored.tensor.dtype.is_float) or (name == "iter" and told.dialect == "keras1")
 
 
-def _fitting(told: StateList, optimizer: Optimizer, listed: Listed, owners: Sequence[Owner]) -> tuple[Seat, ...] | None:
+Fitting = tuple[tuple[Seat, ...], tuple[Issue, ...]]
+
+
+def _fitting(told: StateList, optimizer: Optimizer, listed: Listed, owners: Sequence[Owner]) -> Fitting | None:
     """The seats that this list fills: by number and shapes, of several by names, by settings; None if untold."""
     fits: dict[tuple[Seat, ...], tuple[Block, ...]] = {}
     spelled = optimizer.dialects[told.dialect]
@@ -184,8 +188,20 @@ def _fitting(told: StateList, optimizer: Optimizer, listed: Listed, owners: Sequ
         fits = {f: b for f, b in fits.items() if _agrees(told, f)}
     if len(fits) > 1:
         asked = tuple(b for b in listed.blocks if not b.when or told.settings.get(b.when))
+        if not told.settings:
+            return _likeliest(told, fits)
         fits = {f: b for f, b in fits.items() if b == asked}
-    return next(iter(fits)) if len(fits) == 1 else None
+    return (next(iter(fits)), ()) if len(fits) == 1 else None
+
+
+def _likeliest(told: StateList, fits: Mapping[tuple[Seat, ...], tuple[Block, ...]]) -> Fitting | None:
+    """The one of several ways that has slots of the optimizer's own alone, where no settings tell; with a warning."""
+    own = [f for f, blocks in fits.items() if not set(SHADOWS) & set(blocks)]
+    if len(own) != 1:
+        return None
+    slots = ", ".join(dict.fromkeys(seat.key.slot for seat in own[0] if seat.key.slot))
+    text = f"the file doesn't tell the settings of {told.title}: its slots are taken for {slots}, not for averages"
+    return own[0], (Issue("guess", "warning", told.name, text),)
 
 
 def _choices(blocks: Sequence[Block]) -> Iterator[tuple[Block, ...]]:

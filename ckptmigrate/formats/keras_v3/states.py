@@ -73,7 +73,9 @@ def states_of(
     title, settings = training.compiled if is_told and training.compiled else (counted(node.label)[0], {})
     told = StateList(name, stored, training.dialect, title, settings)
     shapes = [s.tensor.shape for s in stored]
-    fits = [found for owners in _orders(training.trained or (), shapes) if not (found := bind(told, owners))[1]]
+    fits = [
+        found for owners in _orders(training.trained or (), shapes) if not (found := bind(told, owners))[0][0].unbound
+    ]
     if len({states[0].order for states, _ in fits}) != 1:
         fits = [bind(told, ())]
     return fits[0]
