@@ -63,7 +63,8 @@ def _way(
         changes = place is not None and not _is_kind(state, place)
         start, hyper, step = anew(place if changes and place else state), {**hyper, "iter": 0}, 0
     lead = int(state.dialect == "keras1" and str(source.metadata.get("keras_version", "")).startswith(_LEADING))
-    conversion = to_dialect(start, dialect, hyper=hyper, step=step, lead=lead, place=place)
+    regains = options.target_format in OBJECT_BASED and source.format not in OBJECT_BASED
+    conversion = to_dialect(start, dialect, hyper=hyper, step=step, lead=lead, place=place, regains=regains)
     if place is not None and options.optimizer != "fresh" and not _fits(state, conversion.state.kind, place):
         planning.report(_other_kind(state, place))
     if place is not None and (state.kind, place.kind) in _ALIKE:

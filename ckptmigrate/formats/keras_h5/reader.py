@@ -250,7 +250,7 @@ class _Reading:
             has_names=dialect != "keras1",
             slots=tuple(slot_names.slot_of(one, title, dialect) for one in names),
         )
-        fits = [found for owners in self._owners(dialect, names) if not (found := bind(told, owners))[1]]
+        fits = [found for owners in self._owners(dialect, names) if not (found := bind(told, owners))[0][0].unbound]
         if len({tuple(state.order) for states, _ in fits for state in states[:1]}) != 1:
             fits = [bind(told, ())]
         states, issues = fits[0]
