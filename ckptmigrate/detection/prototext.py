@@ -365,4 +365,6 @@ def _whole_lines(text: str, field: Field) -> tuple[int, int]:
     if before.strip():
         return line + len(before.rstrip()), end
     rest = _BLANK.match(text, end)
-    return (line, rest.end()) if rest else (field.start, end)
+    if rest:
+        return line, rest.end()
+    return field.start, end + len(text[end:]) - len(text[end:].lstrip(" \t"))
