@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ckptmigrate.objects import ATTRIBUTES
 from ckptmigrate.optimizers.catalog import BY_KIND, LOSS_SCALE, spelling
+from ckptmigrate.optimizers.owners import without_part
 from ckptmigrate.table import OptimizerState, SlotKey
 
 KERAS_SCOPE = "training"  # tf.keras in graph mode: training/Adam/iter, training/Adam/d1/kernel/m
@@ -67,7 +68,8 @@ def tf1_keys(state: OptimizerState, taken: Collection[str] = ()) -> Keys:
 
 def _is_kept(key: SlotKey, stored: str, used: Collection[str]) -> bool:
     head = stored.rpartition("/")[0]
-    fits = head == key.variable or head.endswith("/" + key.variable)
+    heads = (head, without_part(head))
+    fits = any(h == key.variable or h.endswith("/" + key.variable) for h in heads)
     return fits and ATTRIBUTES not in stored and stored not in used
 
 

@@ -15,7 +15,7 @@ from ckptmigrate.optimizers.families import Family, states_of
 from ckptmigrate.optimizers.keras_names import keras_states
 from ckptmigrate.optimizers.keys import split_number
 from ckptmigrate.optimizers.owners import Claim, claim, readings
-from ckptmigrate.optimizers.tf1_scalars import is_power, stored_powers, with_loss_scale, with_powers
+from ckptmigrate.optimizers.tf1_scalars import Powers, is_power, stored_powers, with_loss_scale, with_powers
 from ckptmigrate.table import OptimizerState, Tensor
 
 TITLES = dict.fromkeys(sorted(FOREIGN), UNKNOWN)
@@ -59,8 +59,7 @@ def recognise_names(tensors: Mapping[str, Tensor], *, slots: Mapping[str, str] |
     told = _told(titles, tensors, taken, issues)
     taken |= {c.key for family in told for c in family.claims}
     powers = stored_powers(tensors, frozenset(taken))
-    is_adam_untold = any(p.is_pair for p in powers) and not any(f.kind == "adam" for f in told)
-    families = [*told, *_untold(titles, tensors, taken, is_adam_untold, issues)]
+    families = [*told, *_untold(titles, tensors, taken, _kind_of_powers(powers, told), issues)]
     states = [s for f in families for s in states_of(f, tensors, issues, {} if f.title else home_made)]
     states = with_loss_scale(with_powers(states, powers, issues), tensors)
     optimizers = (*keras, *states)
@@ -147,7 +146,7 @@ def _untold(
     titles: Mapping[str, list[str]],
     tensors: Mapping[str, Tensor],
     taken: set[str],
-    is_adam: bool,
+    powered: str,
     issues: list[Issue],
 ) -> Iterator[Family]:
     """Optimizers with a name of their own: told by consistency alone, so nothing less than all of it will do."""
@@ -156,11 +155,17 @@ def _untold(
             continue
         claims = _consistent(keys, tensors, taken)
         endings = {c.ending for c in claims}
-        kind = "adam" if is_adam and endings == {title, f"{title}_1"} else UNKNOWN
+        kind = powered if endings == {title, f"{title}_1"} else UNKNOWN
         if not claims or (kind == UNKNOWN and len({c.owner for c in claims}) < 2):
             continue
         issues.append(_guess(title, kind, sorted(endings)))
         yield Family(title, kind, claims)
+
+
+def _kind_of_powers(powers: Sequence[Powers], told: Sequence[Family]) -> str:
+    """What created the powers that none of the known titles did: a pair an Adam, one alone an AdaMax."""
+    kinds = dict.fromkeys("adam" if p.is_pair else "adamax" for p in sorted(powers, key=lambda p: not p.is_pair))
+    return next((k for k in kinds if not any(family.kind == k for family in told)), UNKNOWN)
 
 
 def _consistent(keys: Sequence[str], tensors: Mapping[str, Tensor], taken: set[str]) -> list[Claim]:
@@ -180,9 +185,8 @@ def _consistent(keys: Sequence[str], tensors: Mapping[str, Tensor], taken: set[s
 
 def _guess(title: str, kind: str, endings: Sequence[str]) -> Issue:
     if kind != UNKNOWN:
-        text = (
-            f"{', '.join(endings)} are taken for the slots of an Adam called {title}: two a variable, and beta powers."
-        )
+        slots = ", ".join(endings)
+        text = f"{slots} are taken for the slots of an {kind} called {title}: two a variable, and beta powers."
         return Issue("guess", "note", title, text)
     text = f"{', '.join(endings)} are taken for slots of an optimizer called {title}, whose kind names can't tell."
     hint = "name them in the mapping: source: {slots: {" + ", ".join(f"{e}: SLOT" for e in endings) + "}}"

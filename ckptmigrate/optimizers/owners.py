@@ -1,17 +1,23 @@
 """Which variable a name-based slot belongs to: `<scope>/<variable>/<ending>`, by the longest variable name that fits.
 
 TF1's slot creator puts a slot under its variable's name, inside the variable scope that `minimize` ran in; a scope may
-stand in front (`training/conv/w/Adam`), the variable's own scope twice (`model/model/w/Adam`).
+stand in front (`training/conv/w/Adam`), the variable's own scope twice (`model/model/w/Adam`). Canned Estimators train
+partitioned variables, of one part unless asked: `dnn/logits/bias/t_0/Adagrad`, `linear/.../weights/part_0/Ftrl`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ckptmigrate.table import Tensor
 
 MAX_SCOPES = 64  # how many leading scopes are tried: real names have ten, a hostile one may have a million
+
+
+_ONLY_PART = re.compile(r"/(?:t|part)_0$")
+_NEXT_PART = {"/t_0": "/t_1", "/part_0": "/part_1"}
 
 
 class Claim(NamedTuple):
@@ -21,6 +27,25 @@ class Claim(NamedTuple):
     owner: str
     scope: str
     ending: str
+
+
+def without_part(head: str) -> str:
+    """What a slot's key has before its ending, without the number of a partitioned variable's first part.
+
+    >>> without_part("dnn/logits/bias/t_0"), without_part("part_0/w")
+    ('dnn/logits/bias', 'part_0/w')
+    """
+    return _ONLY_PART.sub("", head)
+
+
+def _head(key: str, tensors: Mapping[str, Tensor]) -> str:
+    """What stands before the ending; the number of a part is left out where there is but one, and no such variable."""
+    head, _, ending = key.rpartition("/")
+    whole = without_part(head)
+    if whole == head or head in tensors:
+        return head
+    following = f"{whole}{_NEXT_PART[head[len(whole) :]]}/{ending}"
+    return head if following in tensors else whole
 
 
 def owners(head: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> Iterator[str]:
@@ -37,7 +62,7 @@ def owners(head: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> Iterator
 
 def claim(key: str, tensors: Mapping[str, Tensor]) -> Claim | None:
     """The key as a slot of the longest variable name that fits; None when none does."""
-    head, _, ending = key.rpartition("/")
+    head, ending = _head(key, tensors), key[key.rfind("/") + 1 :]
     tensor = tensors[key]
     found = tensors.get(head)
     if found is not None and found.shape == tensor.shape:  # the usual case, made quick
@@ -50,7 +75,7 @@ def rescope(claims: Sequence[Claim], scope: str, tensors: Mapping[str, Tensor]) 
     """The claims read with one scope in front of all; none when that doesn't explain every one of them."""
     read, skipped = [], len(scope) + 1 if scope else 0
     for key, _, _, ending in claims:
-        owner = key[skipped : -len(ending) - 1]
+        owner = _head(key, tensors)[skipped:]
         found = tensors.get(owner)
         if not key.startswith(scope) or found is None or not _alike(found, tensors[key]):
             return []
@@ -68,7 +93,7 @@ def readings(claims: Sequence[Claim], tensors: Mapping[str, Tensor]) -> list[lis
     scopes = {c.scope for c in claims}  # within one scope, keys that differ are slots that differ
     found = [list(claims)] if len(scopes) == 1 or not has_twins(claims) else []
     first = claims[0]
-    head = first.key[: -len(first.ending) - 1]
+    head = _head(first.key, tensors)
     for owner in owners(head, tensors[first.key], tensors):
         scope = head[: -len(owner) - 1]
         read = rescope(claims, scope, tensors) if {scope} != scopes else []

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.adam import POWERS, read_step
 from ckptmigrate.optimizers.catalog import LOSS_SCALE
+from ckptmigrate.optimizers.owners import without_part
 from ckptmigrate.optimizers.scalars import scalar_value
 from ckptmigrate.table import OptimizerState, Stored, Tensor
 
@@ -89,7 +90,7 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 def _scope(state: OptimizerState) -> str:
     """The scope that stands in front of the variables in the keys of the slots."""
     key, stored = next(iter(state.slots.items()))
-    return stored.key.rpartition("/")[0][: -len(key.variable) - 1]
+    return without_part(stored.key.rpartition("/")[0])[: -len(key.variable) - 1]
 
 
 def _in_one_series(states: Sequence[OptimizerState]) -> bool:

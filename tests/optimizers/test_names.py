@@ -84,6 +84,31 @@ ONE: dict[str, tuple[dict[str, Any], list[tuple[str, str, dict[str, str]]]]] = {
         slots("MyOpt", "MyOpt_1") | POWERS,
         [("MyOpt", "adam", {"a/w:m": "a/w/MyOpt", "a/w:v": "a/w/MyOpt_1"})],
     ),
+    "its own name, one variable, one power": (
+        slots("MyOpt", "MyOpt_1") | {"beta1_power": P1},
+        [("MyOpt", "adamax", {"a/w:m": "a/w/MyOpt", "a/w:v": "a/w/MyOpt_1"})],
+    ),
+    "a canned estimator's network": (
+        {"a/w/t_0/Adagrad": W},
+        [("Adagrad", "adagrad", {"a/w:accumulator": "a/w/t_0/Adagrad"})],
+    ),
+    "a canned estimator's linear model": (
+        slots("part_0/Ftrl", "part_0/Ftrl_1"),
+        [("Ftrl", "ftrl", {"a/w:accumulator": "a/w/part_0/Ftrl", "a/w:linear": "a/w/part_0/Ftrl_1"})],
+    ),
+    "a canned estimator's Adam": (
+        slots("t_0/Adam", "t_0/Adam_1") | {"dnn/head/beta1_power": P1, "dnn/head/beta2_power": P2},
+        [("Adam", "adam", {"a/w:m": "a/w/t_0/Adam", "a/w:v": "a/w/t_0/Adam_1"})],
+    ),
+    "a canned estimator's network in a scope": (
+        {"s/a/w/t_0/Adagrad": W},
+        [("Adagrad", "adagrad", {"a/w:accumulator": "s/a/w/t_0/Adagrad"})],
+    ),
+    "several parts, each under a key of its own": (slots("t_0/Adagrad", "t_1/Adagrad"), []),
+    "a variable called so": (
+        {"a/w/t_0": W, "a/w/t_0/Adagrad": W},
+        [("Adagrad", "adagrad", {"a/w/t_0:accumulator": "a/w/t_0/Adagrad"})],
+    ),
     "an optimizer without a record here": (
         slots("ProximalAdagrad"),
         [("ProximalAdagrad", "unknown", {"a/w:ProximalAdagrad": "a/w/ProximalAdagrad"})],
