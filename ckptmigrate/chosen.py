@@ -63,7 +63,14 @@ class Chosen:
     issues: tuple[Issue, ...] = ()
 
 
-def choose(source: Checkpoint, asked: MappingOptions, enter: Enter, template: Checkpoint | None = None) -> Chosen:
+def choose(
+    source: Checkpoint,
+    asked: MappingOptions,
+    enter: Enter,
+    template: Checkpoint | None = None,
+    *,
+    seen: Callable[[Checkpoint], Checkpoint] = lambda template: template,
+) -> Chosen:
     """Loads what was asked for and assigns names.
 
     Args:
@@ -71,12 +78,13 @@ def choose(source: Checkpoint, asked: MappingOptions, enter: Enter, template: Ch
         asked: The options.
         enter: Takes the template that is opened here, to close it at the end (`ExitStack.enter_context`).
         template: Used where the options name none and the mapping ships none.
+        seen: How a template that the options name is looked at.
 
     Raises:
         MappingError: The mapping can't be read, or `auto` finds two.
     """
     issues: list[Issue] = []
-    given = enter(formats.open_checkpoint(asked.template)) if asked.template else None
+    given = seen(enter(formats.open_checkpoint(asked.template))) if asked.template else None
     name = asked.mapping
     if name == "auto":
         name = library.auto(source)

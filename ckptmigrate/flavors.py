@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from ckptmigrate.chosen import Chosen
-from ckptmigrate.errors import CkptMigrateError
-from ckptmigrate.formats.keras_config import Configured, read_config
-from ckptmigrate.formats.keras_objects import flat_model, object_paths
+from ckptmigrate.formats.keras_objects import names_in, paths_in
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.assignment import Move
 from ckptmigrate.mapping.options import OBJECT_BASED
@@ -53,10 +51,67 @@ def named_for(source: Checkpoint, chosen: Chosen, target: str, flavor: str) -> C
     return _by_objects(source, chosen, flavor)
 
 
+def seen_from(target: str, flavor: str) -> Callable[[Checkpoint], Checkpoint]:
+    """How a template looks to a target: one of Keras' files, whose configuration tells the model's objects, by these.
+
+    The result's own issues say what the file doesn't tell.
+    """
+
+    def see(template: Checkpoint) -> Checkpoint:
+        if template.origin not in _KERAS_FILES:
+            return template
+        template = _aliased(template, "full_name", {name: (told,) for name, told in names_in(template).items()})
+        if flavor == "paths":
+            return template
+        is_by_objects = target in OBJECT_BASED
+        try:
+            paths = paths_in(template, flavor or _flavor_of(template) or "tf_keras", guesses=not is_by_objects)
+        except LookupError as error:
+            if not is_by_objects:
+                return template
+            hint = "give --template CKPT, a tf.train.Checkpoint of the target model, or write --flavor paths"
+            message = f"the template doesn't tell the model's objects: {error.args[0]}"
+            return replace(template, issues=(*template.issues, Issue("flavor", "error", "", message, hint)))
+        if is_by_objects:
+            return _by_paths(template, paths)
+        return _aliased(template, "object_path", {name: _spellings(path) for name, path in paths.items()})
+
+    return see
+
+
+def _by_paths(template: Checkpoint, paths: Mapping[str, str]) -> Checkpoint:
+    """A template whose variables are called by the paths of their objects; what they were called is an alias."""
+    template = _aliased(template, "layer_path", {n: (layer_name(v),) for n, v in template.variables.items()})
+    template = _aliased(template, "full_name", {n: (layer_name(v),) for n, v in template.variables.items()})
+    renamed = {paths.get(n, n): replace(v, name=paths.get(n, n)) for n, v in template.variables.items()}
+    layout = tuple(
+        replace(layer, attributes=tuple((path, paths.get(name, name)) for path, name in layer.attributes))
+        for layer in template.structure.layout or ()
+    )
+    return replace(template, variables=renamed, optimizers=(), structure=replace(template.structure, layout=layout))
+
+
+def _aliased(template: Checkpoint, system: str, names: Mapping[str, tuple[str, ...]]) -> Checkpoint:
+    """A template whose variables go by names of another system, too, those that have none there yet."""
+    variables = {
+        name: replace(variable, aliases={system: names[name], **variable.aliases}) if name in names else variable
+        for name, variable in template.variables.items()
+    }
+    return replace(template, variables=variables)
+
+
+def _spellings(path: str) -> tuple[str, ...]:
+    """An object's path, and that of Keras 3's SavedModels, which reach a Sequential's layers by another edge."""
+    return tuple(dict.fromkeys((path, path.replace("_functional/_operations/", "_layers/"))))
+
+
 def _as_given(chosen: Chosen, target: str, flavor: str) -> Chosen:
-    if target not in OBJECT_BASED or not flavor or (flavor == "paths" and chosen.template is None):
+    template = chosen.template
+    if template is not None and template.origin in _KERAS_FILES:
+        return _with(chosen, *(issue for issue in template.issues if issue.kind == "flavor"))
+    if target not in OBJECT_BASED or not flavor or (flavor == "paths" and template is None):
         return chosen
-    if chosen.template is not None:
+    if template is not None:
         message = f"--flavor {flavor} has no effect on names: they are the template's"
         return _with(chosen, Issue("flavor", "warning", "", message))
     message = f"--flavor {flavor}: the mapping's names don't tell the order of layers"
@@ -73,15 +128,17 @@ def _with(chosen: Chosen, *issues: Issue) -> Chosen:
 
 def _by_objects(source: Checkpoint, chosen: Chosen, flavor: str) -> Chosen:
     wanted = flavor or (_flavor_of(source) if _MODEL_CONFIG in source.structure.blobs else "")
-    if not wanted or (source.origin == "tf2" and (not flavor or _has_objects_of(source, flavor))):
+    if source.origin == "tf2" and (not flavor or _has_objects_of(source, flavor)):
         return chosen
+    if not wanted:
+        return _with(chosen, *_layers_kept(source, "the model's configuration isn't in the source"))
     try:
-        paths = _object_paths(source, wanted)
-    except (LookupError, CkptMigrateError) as error:
+        paths = paths_in(source, wanted)
+    except LookupError as error:
         if not flavor:
-            return chosen
+            return _with(chosen, *_layers_kept(source, error.args[0]))
         hint = "give --template CKPT, a checkpoint of the target model, or write --flavor paths"
-        return _with(chosen, Issue("flavor", "error", "", f"--flavor {flavor}: {_message(error)}", hint))
+        return _with(chosen, Issue("flavor", "error", "", f"--flavor {flavor}: {error.args[0]}", hint))
     message = f"object paths are those of {wanted}, the model being the root"
     hint = "--flavor paths keeps the names of layers"
     names = {name: (path, layer_name(source.variables[name])) for name, path in paths.items()}
@@ -89,8 +146,12 @@ def _by_objects(source: Checkpoint, chosen: Chosen, flavor: str) -> Chosen:
     return found if _MODEL_CONFIG in source.structure.blobs else _with(found, _UNTOLD)
 
 
-def _message(error: Exception) -> str:
-    return error.message if isinstance(error, CkptMigrateError) else str(error.args[0])
+def _layers_kept(source: Checkpoint, why: str) -> Iterator[Issue]:
+    """What is to be said of a Keras file whose variables keep the names of layers among objects."""
+    if source.origin in _KERAS_FILES:
+        message = f"objects are called as the layers are, which no Keras model looks for: {why}"
+        hint = "give --template CKPT, a .keras file or tf.train.Checkpoint of the target model"
+        yield Issue("flavor", "warning", "", message, hint)
 
 
 def _flavor_of(source: Checkpoint) -> str:
@@ -103,32 +164,6 @@ def _flavor_of(source: Checkpoint) -> str:
 
 def _has_objects_of(source: Checkpoint, flavor: str) -> bool:
     return any(_MARKS[flavor] in name for name in source.variables)
-
-
-def _object_paths(source: Checkpoint, flavor: str) -> dict[str, str]:
-    """Variable -> object path.
-
-    Raises:
-        LookupError: The source doesn't tell the layers that it takes.
-        DamagedError: Its configuration can't be read.
-    """
-    layout, config = source.structure.layout, source.structure.blobs.get(_MODEL_CONFIG)
-    if layout is None:
-        raise LookupError("the source doesn't tell the order of the model's layers")
-    model: Configured | None
-    if config is not None:
-        model = read_config(config, str(source.path))
-    elif flavor == "keras3":
-        raise LookupError("without the model's configuration nothing tells which objects Keras 3 has")
-    else:
-        model = flat_model(layout)
-    if model is None:
-        raise LookupError("without the model's configuration nothing tells the order of layers in an inner model")
-    paths = object_paths(model, layout, flavor)
-    homeless = [name for name, v in source.variables.items() if v.role in LOSSY_ROLES and name not in paths]
-    if homeless:
-        raise LookupError(f"no layer holds {', '.join(homeless[:_SHOWN])}")
-    return paths
 
 
 # Names of layers, as Keras' own files have them

@@ -26,6 +26,9 @@ LOSSY_ROLES = frozenset({"weight", "bn_mean", "bn_variance", "table", "other"})
 # The optimizer dialects, oldest first.
 DIALECTS = ("keras1", "tf1", "keras-legacy", "keras2", "keras3")
 
+# What the names of blobs begin with that are no configuration: vocabularies of layers
+ASSETS = "assets/"
+
 # Formats whose names and keys are those of another one.
 _NAMED_ALIKE = {"tf1-v1": "tf1", "savedmodel": "tf1", "frozen-graph": "tf1"}
 

@@ -104,5 +104,48 @@ def test_what_nothing_tells_is_an_error(tmp_path):
     report = convert(source, tmp_path / "out", to="tf2", flavor="keras3")
     assert report.verdict == "refused"
     (issue,) = [issue for issue in report.issues if issue.severity == "error"]
-    assert "doesn't tell the order of the model's layers" in issue.message
+    assert "nothing tells the order of the model's layers" in issue.message
     assert "--template" in issue.hint
+
+
+TEMPLATED = {
+    "keras2_weights/m.weights.h5": ("keras2_adam/m.keras", "layer_with_weights-1/moving_mean", "bn/moving_mean"),
+    "keras3_weights/m.weights.h5": ("keras3_adam/m.keras", "_functional/_operations/2/moving_mean", "bn/moving_mean"),
+    "keras3_layers_weights/m.weights.h5": ("keras3_layers/m.keras", "_operations/7/kernel", "transposed/kernel"),
+}
+
+
+@pytest.mark.parametrize("source", TEMPLATED)
+def test_a_keras_file_as_template_tells_the_objects(source, tmp_path):
+    """Its configuration, that is: weights alone number classes, or name layers, and don't tell their order."""
+    template, path, name = TEMPLATED[source]
+    given, options = FIXTURES / "keras-v3" / template, {"to": "tf2", "optimizer": "drop"}
+    report = convert(FIXTURES / "keras-v3" / source, tmp_path / "out", template=str(given), **options)
+    assert report.verdict == "verified", report.issues
+    with open_checkpoint(tmp_path / "out") as written, open_checkpoint(given) as wanted:
+        assert written.variables[path].tensor.shape == wanted.variables[name].tensor.shape
+        assert written.variables[path].aliases["layer_path"] == (name,)
+        assert not any(variable.startswith("layers/") for variable in written.variables)
+
+
+def test_a_template_without_a_configuration_tells_no_objects(tmp_path):
+    weights = FIXTURES / "keras-v3" / "keras3_weights" / "m.weights.h5"
+    report = convert(weights, tmp_path / "out", to="tf2", template=str(weights), optimizer="drop")
+    (issue,) = [issue for issue in report.issues if issue.severity == "error"]
+    assert "doesn't tell the model's objects" in issue.message
+    assert "tf.train.Checkpoint" in issue.hint
+
+
+def test_weights_alone_among_objects_are_a_warning(tmp_path):
+    report = convert(FIXTURES / "keras-v3/keras3_weights/m.weights.h5", tmp_path / "out", to="tf2", optimizer="drop")
+    (issue,) = [issue for issue in report.issues if issue.kind == "flavor"]
+    assert (issue.severity, "--template" in issue.hint) == ("warning", True)
+
+
+def test_layers_of_ones_own_need_a_checkpoint():
+    """What such a layer calls its parts, no configuration tells."""
+    model = Configured("m", "Functional", layers=(Configured("enc", "", called="Block"),))
+    layout = [layer("enc", "Block", "first/vars/0")]
+    with pytest.raises(LookupError, match="enc, whose class Block"):
+        object_paths(model, layout, "keras3")
+    assert list(object_paths(model, layout, "keras3", guesses=True).values()) == ["_operations/0/first/vars/0"]

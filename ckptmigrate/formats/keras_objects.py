@@ -7,12 +7,15 @@ Facts: object graphs that tf_keras 2.21 and Keras 3.15 saved through tf.train.Ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 
-from ckptmigrate.formats.keras_config import Configured
+from ckptmigrate.errors import DamagedError
+from ckptmigrate.formats.keras_config import Configured, read_config
+from ckptmigrate.formats.keras_layers import WEIGHTS
 from ckptmigrate.objects import escape
-from ckptmigrate.table import Layer
+from ckptmigrate.table import LOSSY_ROLES, Checkpoint, Layer
 
 # Objects whose attribute has another name than its path in the one spelling, by class; "" for every class
 _KERAS2: Mapping[str, Mapping[str, str]] = {
@@ -24,7 +27,6 @@ _KERAS3: Mapping[str, Mapping[str, str]] = {
     **_KERAS2,
     **dict.fromkeys(("Dense", "EinsumDense"), _KERNEL),
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), _KERNEL),
-    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), _KERNEL),
     **dict.fromkeys(("MultiHeadAttention", "GroupedQueryAttention"), _KERNEL),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _DEPTHWISE),
     "Embedding": {"embeddings": "_embeddings"},
@@ -36,20 +38,91 @@ _ATTRIBUTES: Mapping[str, Mapping[str, Mapping[str, str]]] = {"tf_keras": _KERAS
 # What variables of wrappers stand below; anything else of two parts and more may be a model's layer
 _PARTS = frozenset({"cell", "cells", "layer", "forward_layer", "backward_layer", *_KERAS2[""]})
 
+_MODEL_CONFIG = "model_config"
+_SHOWN = 20  # names in a message
 
-def object_paths(model: Configured, layout: Sequence[Layer], flavor: str) -> dict[str, str]:
+
+def paths_in(checkpoint: Checkpoint, flavor: str, *, guesses: bool = False) -> dict[str, str]:
+    """Variable -> the path of its object below the model, for a file that tells its layers.
+
+    Args:
+        checkpoint: A file with the model's configuration; for tf_keras its layout is enough, where no models are in it.
+        flavor: tf_keras | keras3.
+        guesses: Gives what stands in a layer of a class that isn't known the path that the file has for it.
+
+    Raises:
+        LookupError: It doesn't tell all of that.
+    """
+    layout, config = checkpoint.structure.layout, checkpoint.structure.blobs.get(_MODEL_CONFIG)
+    if layout is None:
+        raise LookupError("nothing tells the order of the model's layers")
+    model: Configured | None
+    try:
+        model = read_config(config, str(checkpoint.path)) if config is not None else None
+    except DamagedError as error:
+        raise LookupError(error.message) from error
+    if model is None and flavor == "keras3":
+        raise LookupError("without the model's configuration nothing tells which objects Keras 3 has")
+    model = model or flat_model(layout)
+    if model is None:
+        raise LookupError("without the model's configuration nothing tells the order of layers in an inner model")
+    weighty = {name for name, variable in checkpoint.variables.items() if variable.role in LOSSY_ROLES}
+    paths = object_paths(model, [_known(layer, weighty) for layer in layout], flavor, guesses=guesses)
+    homeless = [name for name in checkpoint.variables if name in weighty and name not in paths]
+    if homeless:
+        raise LookupError(f"no layer holds {', '.join(homeless[:_SHOWN])}")
+    return paths
+
+
+def _known(layer: Layer, weighty: Collection[str]) -> Layer:
+    """A layer less what nothing depends on, seeds of random layers for one, where its class isn't known."""
+    if layer.class_name in WEIGHTS:
+        return layer
+    return replace(layer, attributes=tuple((path, name) for path, name in layer.attributes if name in weighty))
+
+
+def names_in(checkpoint: Checkpoint) -> dict[str, str]:
+    """Variable -> its name by the names of all layers on the way, also of cells, where a configuration tells those."""
+    layout, config = checkpoint.structure.layout, checkpoint.structure.blobs.get(_MODEL_CONFIG)
+    try:
+        model = read_config(config, str(checkpoint.path)) if config is not None else None
+    except DamagedError:
+        return {}
+    held = _held(layout or ()) if model is not None else {}
+    return {name: "/".join(_named(model, path.split("/"))) for path, name in held.items()} if model else {}
+
+
+def _named(owner: Configured, path: Sequence[str]) -> Iterator[str]:
+    for attribute, wrapped in owner.inner.items():
+        parts = attribute.split("/")
+        if list(path[: len(parts)]) == parts:
+            yield from (wrapped.name,) if wrapped.name else parts
+            yield from _named(wrapped, path[len(parts) :])
+            return
+    yield from path[:1]
+    inner = next((layer for layer in owner.layers if layer.name == path[0]), None)
+    yield from _named(inner, path[1:]) if inner is not None and len(path) > 1 else path[1:]
+
+
+def _held(layout: Sequence[Layer]) -> dict[str, str]:
+    """Path of each variable from the model on -> its name."""
+    return {f"{layer.name}/{path}": name for layer in layout for path, name in layer.attributes if name}
+
+
+def object_paths(model: Configured, layout: Sequence[Layer], flavor: str, *, guesses: bool = False) -> dict[str, str]:
     """Variable -> the path of its object below the model.
 
     Args:
         model: The model's configuration.
         layout: Its layers, with paths of attributes in the one spelling.
         flavor: tf_keras | keras3.
+        guesses: See `paths_in`.
 
     Raises:
-        LookupError: A variable stands in no layer of the configuration.
+        LookupError: A variable stands in no layer of the configuration, or in one of a class that isn't known.
     """
-    held = {f"{layer.name}/{path}": name for layer in layout for path, name in layer.attributes if name}
-    objects = _Objects(held, flavor)
+    held = _held(layout)
+    objects = _Objects(held, flavor, guesses)
     found: dict[str, str] = {}
     for path, name in held.items():
         found.setdefault(name, "/".join(objects.below(model, path.split("/"))))
@@ -66,7 +139,8 @@ def flat_model(layout: Sequence[Layer]) -> Configured | None:
 class _Objects:
     """The objects of one model."""
 
-    def __init__(self, paths: Iterable[str], flavor: str) -> None:
+    def __init__(self, paths: Iterable[str], flavor: str, guesses: bool) -> None:
+        self._guesses = guesses
         self._attributes = _ATTRIBUTES[flavor]
         self._number = self._operations if flavor == "keras3" else self._weighty
         self._numbers: dict[str, dict[str, str]] = {}  # path of a model -> its layers -> their objects
@@ -90,6 +164,9 @@ class _Objects:
                 yield from parts
                 yield from self.below(wrapped, path[len(parts) :], f"{above}{attribute}/")
                 return
+        if owner.called and owner.class_name not in WEIGHTS and not self._guesses:
+            whose = above.rstrip("/") or "the model"
+            raise LookupError(f"nothing tells the objects of {whose}, whose class {owner.called} isn't Keras' own")
         spelled = {**self._attributes[""], **self._attributes.get(owner.class_name, {})}
         yield from (escape(spelled.get(part, part)) for part in path)
 

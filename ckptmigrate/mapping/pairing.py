@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.names import Names
+from ckptmigrate.mapping.positions import Placed, Side, by_position
 from ckptmigrate.table import LOSSY_ROLES, Checkpoint, Layer, Variable
 
 LAYER_PATH = "layer_path"
@@ -22,14 +23,15 @@ _SHOWN = 20  # names in a message
 _Spelling = Callable[[Names, Variable], Iterable[str]]
 
 # How the files of Keras' generations call the same part of a layer
-_CELL = re.compile(r"(?:simple_rnn|lstm|gru|conv_lstm\dd)_cell(?:_\d+)?", re.ASCII)
+_CELL = re.compile(r"(?:simple_rnn|lstm|gru|conv_lstm(?:\dd)?)_cell(?:_\d+)?", re.ASCII)
 _DIRECTION = re.compile(r"(forward|backward)_(?!layer$)\w+", re.ASCII)
 _ATTENTION = {"query": "query_dense", "key": "key_dense", "value": "value_dense", "attention_output": "output_dense"}
 _LEAVES = {"depthwise_kernel": "kernel", "adapt_mean": "mean", "adapt_variance": "variance"}
 _NUMBERED = re.compile(r"(?:^|/)(?:layer_with_weights-\d+|(?:_functional/)?_operations/\d+)(?=/)", re.ASCII)
-_NUMBER = re.compile(r"/vars/\d+$", re.ASCII)
 _LISTED = re.compile(r"_?\w*variables/\d+", re.ASCII)  # in Keras 3's exports
 _COUNTER = re.compile(r"_\d+$", re.ASCII)
+
+_PATHS = (LAYER_PATH, "object_path")  # systems whose names are paths from the model on
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,13 @@ def pair(source: Names, template: Names, variables: Iterable[Variable]) -> Pairs
     found: dict[str, str] = {}
     for near, far in _ROUNDS:
         _take(_one_to_one(_indexed(source, left, near), _indexed(template, right, far)), found, left, right)
-    _take(_by_position(source, left, template, right), found, left, right)
+    positions, guessed = by_position(_side(source, left), _side(template, right))
+    _take(positions, found, left, right)
     _take(_by_endings(source, left, template, right), found, left, right)
     if any(_is_lossy(source, name) for name in found):
-        return Pairs(found)
+        return Pairs(found, guessed)
     by_order = _by_order(source.checkpoint, template.checkpoint)
-    return Pairs({**found, **by_order.found}, by_order.issues)
+    return Pairs({**found, **by_order.found}, (*guessed, *by_order.issues))
 
 
 def alike(variable: Variable, among: Iterable[Variable]) -> list[str]:
@@ -180,33 +183,9 @@ def _one_to_one(left: Mapping[str, Collection[str]], right: Mapping[str, Collect
     }
 
 
-def _by_position(
-    source: Names, left: Mapping[str, Variable], template: Names, right: Mapping[str, Variable]
-) -> dict[str, str]:
-    """What one file only numbers below an object (`td/layer/vars/0`), in the order in which the object made it.
-
-    The object goes by one name on both sides, as many of its variables are left on each, and their shapes agree.
-    """
-    found: dict[str, str] = {}
-    near, far = _objects(source, left), _objects(template, right)
-    for path in near.keys() & far.keys():
-        ones, others = near[path], far[path]
-        is_numbered = [
-            all(_NUMBER.search(_path(n, v)) for v in side) for n, side in ((source, ones), (template, others))
-        ]
-        shapes = [[variable.tensor.shape for variable in side] for side in (ones, others)]
-        if any(is_numbered) and shapes[0] == shapes[1]:
-            found |= {one.name: other.name for one, other in zip(ones, others, strict=True)}
-    return found
-
-
-def _objects(names: Names, variables: Mapping[str, Variable]) -> dict[str, list[Variable]]:
-    """Path of an object -> its variables, in the file's order."""
-    objects: dict[str, list[Variable]] = defaultdict(list)
-    for variable in variables.values():
-        path = _path(names, variable)
-        objects[_NUMBER.sub("", path) if _NUMBER.search(path) else path.rpartition("/")[0]].append(variable)
-    return objects
+def _side(names: Names, variables: Mapping[str, Variable]) -> Side:
+    placed = ((variable, _all_paths(names, variable)) for variable in variables.values())
+    return Side(tuple(Placed(variable, paths) for variable, paths in placed if paths), names.checkpoint.origin)
 
 
 def _by_endings(
@@ -241,7 +220,18 @@ def _whole(names: Names, variables: Mapping[str, Variable]) -> dict[str, set[str
 
 def _path(names: Names, variable: Variable) -> str:
     """ "" where a layer has a number and nothing else."""
-    name = next(iter(_layer(names, variable)), "")
+    return _plain(variable, next(iter(_layer(names, variable)), ""))
+
+
+def _all_paths(names: Names, variable: Variable) -> tuple[str, ...]:
+    """Its path through layers, and what else it may be called there."""
+    told = [_path(names, variable)]
+    if not names.system:
+        told += [_plain(variable, name) for system in _PATHS for name in variable.aliases.get(system, ())]
+    return tuple(path for path in dict.fromkeys(told) if path)
+
+
+def _plain(variable: Variable, name: str) -> str:
     if _LISTED.fullmatch(name):
         name = next(iter(variable.aliases.get("full_name", ())), "")
     if name == variable.name and _NUMBERED.search(name):

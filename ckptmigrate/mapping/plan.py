@@ -17,7 +17,7 @@ from ckptmigrate.mapping.options import Planning, PlanOptions
 from ckptmigrate.mapping.rules import FillValue
 from ckptmigrate.report import Row
 from ckptmigrate.steps import Shape
-from ckptmigrate.table import Checkpoint, Layer, OptimizerState, Role, Structure, Tensor, Variable
+from ckptmigrate.table import ASSETS, Checkpoint, Layer, OptimizerState, Role, Structure, Tensor, Variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Plan:
             format="plan",
             variables=self.variables,
             optimizers=self.optimizers,
-            structure=Structure(told.objects if self.keeps_structure else None, self.layout, given.blobs),
+            structure=Structure(told.objects if self.keeps_structure else None, self.layout, _blobs(told, given)),
             metadata=self.source.metadata,
         )
 
@@ -94,6 +94,14 @@ class Plan:
             )
             for p in self.planned
         ] + list(self.dropped)
+
+
+def _blobs(told: Structure, given: Structure) -> MappingType[str, bytes]:
+    """Configurations as given; assets, which hold what layers learned, are the source's."""
+    if given is told:
+        return told.blobs
+    assets = {name: told.blobs[name] for name in told.blobs if name.startswith(ASSETS)}
+    return {**given.blobs, **assets} if assets else given.blobs
 
 
 def _less(state: OptimizerState, lost: Collection[tuple[str, str, str]]) -> OptimizerState:

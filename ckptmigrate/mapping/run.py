@@ -96,7 +96,9 @@ class Run:
             self.followers.append(variable.name)
         elif found:
             twins = ", ".join(f.variable.name for f in found)
-            self.complain("conflict", variable.name, f"several variables of the template go by its names: {twins}")
+            hint = f"a mapping says which is meant; --drop '{variable.name}' leaves it out"
+            message = f"several variables of the template go by its names: {twins}"
+            self.complain("conflict", variable.name, message, hint=hint)
         else:
             self.unmatched.append(variable.name)
             hint = f"a mapping says what it is called there; --drop '{variable.name}' leaves it out"

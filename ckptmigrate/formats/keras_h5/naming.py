@@ -25,7 +25,7 @@ TRAINING_CONFIG = "training_config"
 FIRST_KERAS = "1"  # what loaders take a file for that tells no version: Keras 1 stored none with weights
 PROVENANCE = "ckptmigrate.provenance"
 
-_CELL = re.compile(r"(?:simple_rnn|lstm|gru|conv_lstm\dd)_cell(?:_\d+)?$", re.ASCII)
+_CELL = re.compile(r"(?:simple_rnn|lstm|gru|conv_lstm(?:\dd)?)_cell(?:_\d+)?$", re.ASCII)
 _DIRECTION = re.compile(r"(forward|backward)_(?!layer$)\w+$", re.ASCII)
 _ATTENTION = {
     "query": "query_dense",

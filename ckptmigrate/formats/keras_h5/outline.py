@@ -7,7 +7,8 @@ weights before the others, as every Keras does, which leaves the order of a file
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,7 @@ _WITHOUT_PLACE = {
     "iterator": "Keras stores no iterators",
 }
 _AVERAGING = ("keras2", "keras3")  # dialects whose optimizers hold averages
+_NUMBERED = re.compile(r"(?:^|/)vars/\d+$", re.ASCII)
 _MAX_NAME_BYTES = 60_000  # a name must fit into an attribute of 64,512 bytes
 
 
@@ -125,12 +127,15 @@ class _Composer:
         layout = self.checkpoint.structure.layout
         if layout is None:
             layers = self._guessed(variables)
+            paths = {name: [_path(variables[member]) for member in members] for name, members in layers.items()}
         else:
+            paths = {layer.name: [path for path, _ in layer.attributes] for layer in layout}
             layers = {layer.name: [name for _, name in layer.attributes if name in variables] for layer in layout}
             for layer in layout:
                 self._tell_incomplete(layer.name, [name for _, name in layer.attributes], variables)
         for name, members in layers.items():
             self.out.layers[name] = []
+            self._tell_unordered(name, paths[name])
             held = [variables.pop(member) for member in dict.fromkeys(members) if member in variables]
             for variable in sorted(held, key=_comes_last):
                 self._add_weight(variable, "" if name == naming.TOP_LEVEL else name)
@@ -162,6 +167,14 @@ class _Composer:
         if lost:
             message = f"{lost} of its {len(names)} weights are missing: load_weights will refuse the file"
             self.out.issues.append(Issue("incomplete", "warning", layer, message))
+
+    def _tell_unordered(self, layer: str, paths: Iterable[str]) -> None:
+        """A layer with layers in it whose variables are only numbered: those that are trained come first in a file."""
+        groups = {path.rpartition("vars/")[0] for path in paths if _NUMBERED.search(path)}
+        if len(groups) > 1:
+            message = "nothing tells the order of its weights, by which .h5 files are read: its class isn't Keras' own"
+            hint = "give --template FILE.h5 of the target model, or write .weights.h5"
+            self.out.issues.append(Issue("needed", "error", layer, message, hint))
 
     def _add_loose(self, variable: Variable, *, is_told: bool) -> None:
         """A variable that stands in no layer: the model's own, unless Keras has no place for its kind."""

@@ -18,7 +18,6 @@ SHARDED_SUFFIX = ".weights.json"
 WEIGHTS_MEMBER = "model.weights.h5"
 CONFIG_MEMBER = "config.json"
 METADATA_MEMBER = "metadata.json"
-ASSETS = "assets/"
 
 # Names of blobs: what a legacy .h5 file calls the same configuration, and the member it is here
 MODEL_CONFIG = "model_config"

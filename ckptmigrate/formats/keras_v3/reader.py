@@ -143,7 +143,7 @@ def _variables(named: Sequence[Named], tensors: Mapping[str, Tensor]) -> dict[st
         name = one.name if one.name not in variables else one.path
         role: Role = one.weight.role if one.weight is not None else role_of(name, tensor.dtype, tensor.shape)
         trainable = one.weight.is_trainable if one.weight is not None else None
-        aliases = {"layer_path": (one.name,), "h5_path": (one.path,)}
+        aliases = {"layer_path": tuple(dict.fromkeys((one.name, one.label))), "h5_path": (one.path,)}
         variables[name] = Variable(name, tensor, one.path, role, trainable, aliases)
     return variables
 

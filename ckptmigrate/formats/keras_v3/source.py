@@ -17,7 +17,6 @@ from ckptmigrate.document.fields import Cursor, parse
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.formats.keras_config import MAX_CONFIG_BYTES
 from ckptmigrate.formats.keras_v3.naming import (
-    ASSETS,
     CONFIG_MEMBER,
     METADATA_MEMBER,
     MODEL_CONFIG,
@@ -25,7 +24,7 @@ from ckptmigrate.formats.keras_v3.naming import (
     WEIGHTS_MEMBER,
 )
 from ckptmigrate.issues import Issue
-from ckptmigrate.table import Extent, Tensor
+from ckptmigrate.table import ASSETS, Extent, Tensor
 from ckptmigrate.wire.hdf5 import Attribute, Dataset, Place, read_tree
 from ckptmigrate.wire.zipped import Member, check_stored, open_archive
 

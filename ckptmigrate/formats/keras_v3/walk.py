@@ -7,7 +7,7 @@ configuration, else by the group's name in a container, else, where the layer ke
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckptmigrate.formats.keras_layers import Weight
 from ckptmigrate.formats.keras_v3.known import CELLS, CONTAINERS, Known, by_file, child_of, refitted
@@ -26,6 +26,7 @@ class Named:
         weight: What its class says of it; None where that isn't known.
         layer: Number of the model's layer that it belongs to; -1 for the model itself.
         below: Its path below that layer.
+        label: Its name by the layers' own names in place of attributes, where the file tells those.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Named:
     weight: Weight | None
     layer: int
     below: str
+    label: str
 
 
 @dataclass(slots=True)
@@ -58,28 +60,29 @@ class Walk:
                 continue
             self.is_plain = self.is_plain and member.is_layer
             self.layers.append((member.name, member.known.class_name))
-            yield from self._object(member.node, member.known, member.name, len(self.layers) - 1, "")
+            at = _At(len(self.layers) - 1).into(member)
+            yield from self._object(member.node, member.known, replace(at, below=""))
         if root.own:
             self.is_plain = False
-            yield from self._own(root, known, "", -1, "")
+            yield from self._own(root, known, _At(-1))
 
-    def _object(self, node: Node, known: Known, name: str, layer: int, below: str) -> Iterator[Named]:
+    def _object(self, node: Node, known: Known, at: _At) -> Iterator[Named]:
         """The variables of an object and of all that it holds."""
-        yield from self._own(node, known, name, layer, below)
+        yield from self._own(node, known, at)
         for member in self._held(node, known):
             if not any(True for _ in member.node.datasets()):
                 continue
             self.is_plain = self.is_plain and (member.is_layer or member.name in known.inner)
-            inner = _join(below, member.name)
-            yield from self._object(member.node, member.known, _join(name, member.name), layer, inner)
+            yield from self._object(member.node, member.known, at.into(member))
 
-    def _own(self, node: Node, known: Known, name: str, layer: int, below: str) -> Iterator[Named]:
+    def _own(self, node: Node, known: Known, at: _At) -> Iterator[Named]:
         weights = known.own if len(known.own) == len(node.own) else (None,) * len(node.own)
         for number, ((key, path), weight) in enumerate(zip(node.own.items(), weights, strict=True)):
             self.is_plain = self.is_plain and weight is not None
             last = weight.path if weight is not None else f"{VARS}/{key}"
             told = node.names[number] if len(node.names) == len(node.own) else ""
-            yield Named(path, told or _join(name, last), weight, layer, _join(below, last))
+            called = told or _join(at.name, last)
+            yield Named(path, called, weight, at.layer, _join(at.below, last), _join(at.label, last))
 
     def _held(self, node: Node, known: Known) -> Iterator[_Member]:
         """What an object holds: a model's layers, then attributes, the known ones in their order."""
@@ -127,6 +130,20 @@ class _Member:
     node: Node
     known: Known
     is_layer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Where a walk is: number of the layer, path from the model on, the same by labels, path below the layer."""
+
+    layer: int
+    name: str = ""
+    label: str = ""
+    below: str = ""
+
+    def into(self, member: _Member) -> _At:
+        label = _join(self.label, member.node.label or member.name)
+        return _At(self.layer, _join(self.name, member.name), label, _join(self.below, member.name))
 
 
 def _matched(container: Node, told: tuple[Known, ...]) -> list[str]:

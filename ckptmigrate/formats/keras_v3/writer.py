@@ -16,7 +16,6 @@ from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.formats.keras_v3.configured import archive_config, metadata_of, version_of
 from ckptmigrate.formats.keras_v3.naming import (
     ARCHIVE_SUFFIX,
-    ASSETS,
     CONFIG_MEMBER,
     METADATA_MEMBER,
     MODEL_CONFIG,
@@ -29,7 +28,7 @@ from ckptmigrate.formats.keras_v3.naming import (
 )
 from ckptmigrate.formats.keras_v3.placing import Placed, place
 from ckptmigrate.issues import Issue
-from ckptmigrate.table import LOSSY_ROLES, Checkpoint, Tensor
+from ckptmigrate.table import ASSETS, LOSSY_ROLES, Checkpoint, Tensor
 from ckptmigrate.wire.hdf5_file import MAX_ATTRIBUTE_BYTES, Source, write_hdf5
 from ckptmigrate.wire.output_file import write_file
 
@@ -86,7 +85,7 @@ class KerasV3Writer:
             hint = f"name it NAME{SHARDED_SUFFIX}"
             raise TargetError(f"{total} bytes of weights can't be split in a file of this name", where=name, hint=hint)
         if name.endswith(ARCHIVE_SUFFIX):
-            return _write_archive(folder / name, placed, sources, _holder(checkpoint, options), options)
+            return _write_archive(folder / name, placed, sources, checkpoint, options)
         moved, cloned = write_hdf5(folder / name, placed.groups, sources, on_bytes=options.on_bytes)
         return Written((name,), name, moved, cloned)
 
@@ -185,14 +184,16 @@ def _write_shards(
 
 
 def _write_archive(
-    path: Path, placed: Placed, sources: Mapping[str, Source], holder: Checkpoint, options: WriteOptions
+    path: Path, placed: Placed, sources: Mapping[str, Source], checkpoint: Checkpoint, options: WriteOptions
 ) -> Written:
     """None of the members is compressed."""
+    holder = _holder(checkpoint, options)
     config = archive_config(holder)
     assert config is not None, "checked before"
     weights = path.with_name(f".{WEIGHTS_MEMBER}")
     moved, cloned = write_hdf5(weights, placed.groups, sources)
-    assets = {blob: data for blob, data in holder.structure.blobs.items() if blob.startswith(ASSETS)}
+    blobs = {**holder.structure.blobs, **checkpoint.structure.blobs}
+    assets = {name: data for name, data in blobs.items() if name.startswith(ASSETS)}
     with output_errors(path):
         with path.open("xb") as file:
             with zipfile.ZipFile(file, "w") as archive:
