@@ -20,6 +20,7 @@ from ckptmigrate.mapping.rules import FillValue, Mapping, Rule
 from ckptmigrate.table import LOSSY_ROLES, Checkpoint, Variable
 
 _SHOWN = 5  # variables that one could be mistaken for
+_COMPARED = 20  # variables that are compared so: of thousands that stay behind, the first tell as much
 FOLLOWING_ROLES = frozenset({"counter", "metric", "rng", "iterator"})
 
 
@@ -106,9 +107,11 @@ class Run:
 
     def _nameless(self, variable: Variable, template: Names) -> str:
         """Why a variable stays behind; who it could be mistaken for."""
+        message = "no variable of the template goes by its name"
+        if len(self.unmatched) > _COMPARED:
+            return message
         taken = {target for move in self.moves for target in move.targets}
         others = alike(variable, (v for v in template.checkpoint.variables.values() if v.name not in taken))
-        message = "no variable of the template goes by its name"
         if not others:
             return message
         shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
