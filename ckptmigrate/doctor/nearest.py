@@ -3,50 +3,66 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 
 from ckptmigrate.mapping.pairing import layer_name
 from ckptmigrate.table import Variable
 
 _ALIKE = 0.6  # of the characters, below which two names are strangers
-_MOST = 200_000  # comparisons of names; the rest of a very different model isn't looked at
+_MOST = 20_000  # comparisons letter by letter; what is left of a very different model isn't looked at
+
+_Place = tuple[tuple[int, ...], str]  # a shape, and how a name ends
 
 
 def nearest(missing: Mapping[str, Variable], left: Mapping[str, Variable]) -> dict[str, str]:
     """Missing name -> the name it may stand under; each name is proposed once, and only where it is the single best.
 
+    The best is of the same shape, has the most last segments in common, and of those the most letters.
+
     Args:
         missing: What isn't found.
         left: What nobody takes.
     """
-    by_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    texts = {name: layer_name(variable) for name, variable in left.items()}
+    ends: dict[_Place, list[str]] = defaultdict(list)
     for name, variable in left.items():
-        by_shape[variable.tensor.shape].append(name)
+        for end in ("", *_ends(texts[name])):
+            ends[variable.tensor.shape, end].append(name)
     found: dict[str, str] = {}
-    tries = 0
+    budget = _MOST
     for name, variable in missing.items():
-        among = by_shape[variable.tensor.shape]
-        tries += len(among)
-        if tries > _MOST:
-            break
-        if best := _best(layer_name(variable), {other: layer_name(left[other]) for other in among}):
+        text = layer_name(variable)
+        among = next((c for end in _ends(text) if (c := ends.get((variable.tensor.shape, end)))), None)
+        among = among or ends.get((variable.tensor.shape, ""), [])
+        budget -= len(among)
+        if budget > 0 and (best := _best(text, {other: texts[other] for other in among})):
             found[name] = best
     proposed = Counter(found.values())
     return {name: other for name, other in found.items() if proposed[other] == 1}
 
 
+def _ends(name: str) -> Iterator[str]:
+    """How a name ends, from a segment on, the longest first."""
+    while name:
+        yield name
+        name = name.partition("/")[2]
+
+
 def _best(name: str, among: Mapping[str, str]) -> str:
+    """The one with most letters in common; none where two are equally near, or none is near."""
     matcher = SequenceMatcher(autojunk=False, b=name)
-    ranked: list[tuple[tuple[int, float], str]] = []
+    ranked: list[tuple[float, str]] = []
     for other, text in among.items():
         matcher.set_seq1(text)
-        if matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE:
-            ranked.append(((_shared(name.split("/"), text.split("/")), matcher.ratio()), other))
+        is_near = _shared(name.split("/"), text.split("/")) > 1 or matcher.quick_ratio() >= _ALIKE
+        if is_near:
+            ranked.append((matcher.ratio(), other))
     ranked.sort(reverse=True)
-    if not ranked or ranked[0][0][1] < _ALIKE or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
+    if not ranked or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
         return ""
-    return ranked[0][1]
+    ratio, best = ranked[0]
+    return best if ratio >= _ALIKE or _shared(name.split("/"), among[best].split("/")) > 1 else ""
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
