@@ -47,12 +47,19 @@ class NewClasses:
     """A change of classes.
 
     Attributes:
+        old: Classes of the old model.
         count: Classes of the new model.
         rows: For each of them the old one, from 0, or -1; None where none goes on.
     """
 
+    old: int
     count: int
     rows: tuple[int, ...] | None = None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every class stays where it is."""
+        return self.count == self.old and self.rows in (None, tuple(range(self.old)))
 
     def revise(self, source: Checkpoint, chosen: Chosen) -> Chosen:
         """The choice with heads that keep the rows that go on, or start anew."""
@@ -64,7 +71,7 @@ class NewClasses:
             head = _head_of(template.variables[move.targets[0]]) if len(move.targets) == 1 else None
             old = source.variables[move.sources[0]].tensor.shape
             new = template.variables[move.targets[0]].tensor.shape
-            if head is None or old[-1:] == new[-1:] or old[:-1] != new[:-1]:
+            if head is None or self.is_same or not self._has_rows(head, old):
                 moves.append(move)
             elif self.rows is None:
                 drops.append(Drop(move.sources[0], f"the head of {self.count} other classes starts anew"))
@@ -80,6 +87,10 @@ class NewClasses:
             fills=(*chosen.assignment.fills, *fills),
         )
         return replace(chosen, assignment=assignment, issues=(*chosen.issues, *issues))
+
+    def _has_rows(self, head: Head, shape: tuple[int, ...]) -> bool:
+        """Whether a head of that shape has a row for each class: boxes and masks may be shared by all of them."""
+        return bool(shape) and shape[-1] % ((self.old + head.has_background) * head.width) == 0
 
 
 def with_initial_values(template: Checkpoint, config: Pipeline) -> Checkpoint:

@@ -194,7 +194,7 @@ def _averages(config: Pipeline, source: Checkpoint, asked: PortOptions) -> tuple
 
 def _classes(config: Pipeline, asked: PortOptions) -> NewClasses | None:
     if asked.num_classes is not None:
-        return NewClasses(asked.num_classes) if asked.num_classes != config.num_classes else None
+        return NewClasses(config.num_classes, asked.num_classes)
     if not asked.classes:
         return None
     new = read_labels(Path(asked.classes))
@@ -202,7 +202,7 @@ def _classes(config: Pipeline, asked: PortOptions) -> NewClasses | None:
     if not path:
         raise UsageError("--classes needs the old model's label map, too", hint="--old-classes FILE names it")
     old = read_labels(_beside(path, config))
-    return NewClasses(max(new), kept_rows(old, new))
+    return NewClasses(config.num_classes, max(new), kept_rows(old, new))
 
 
 def _beside(path: str, config: Pipeline) -> Path:
