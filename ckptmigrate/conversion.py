@@ -11,6 +11,7 @@ from typing import Any
 
 from ckptmigrate import formats, verification
 from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
+from ckptmigrate.configured import configured
 from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.errors import UsageError, output_errors
 from ckptmigrate.flavors import named_for, seen_from
@@ -142,7 +143,9 @@ def convert(
     with ExitStack() as stack:
         opened = stack.enter_context(formats.open_checkpoint(source, from_))
         wanted = StateOptions(flavor, optimizer, dialect, hyper or {}, dtype)
-        chosen, plan_ = _planned(opened, target, asked, wanted, stack.enter_context, model=model, revise=revise)
+        chosen, plan_ = _planned(
+            opened, target, asked, wanted, stack.enter_context, name=place.name, model=model, revise=revise
+        )
         flags = {k: v for k, v in {**given, **_plain(asked), "dtype": dtype, "hyper": dict(hyper or {})}.items() if v}
         write = WriteOptions(
             template=chosen.template,
@@ -194,11 +197,15 @@ def plan(
 
 def _planned(
     source: Checkpoint, target: Format, asked: MappingOptions, wanted: StateOptions, enter: Enter,
-    *, model: Checkpoint | None = None, revise: Revise = as_chosen,
+    *, name: str = "", model: Checkpoint | None = None, revise: Revise = as_chosen,
 ) -> tuple[Chosen, Plan]:  # fmt: skip
     """The mapping that was asked for, and the plan it gives."""
     renewal = renewed(source, asked, target.name)
     source, asked = renewal.source, renewal.asked
+    if not asked.template and model is None:
+        source, flavor, told = configured(source, target.name, name, wanted.flavor)
+        renewal = replace(renewal, issues=(*renewal.issues, *told))
+        wanted = replace(wanted, flavor=flavor)
     chosen = choose(source, asked, enter, model, seen=seen_from(target.name, wanted.flavor))
     chosen = named_for(source, chosen, target.name, wanted.flavor)
     chosen = revise(source, chosen)

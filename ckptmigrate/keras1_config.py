@@ -6,7 +6,7 @@ Facts: `get_config` of Keras 1.0.8, 1.1.2 and 1.2.2, and what Keras 2.0 made of 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,8 @@ def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
-_ANY = {**_same("name", "trainable", "batch_input_shape"), "input_dtype": "dtype"}
+_ANY = _same("name", "trainable")
+_STARTING = ("batch_input_shape", "input_dtype")  # of a model's first layer: told by an InputLayer in front
 _IMAGES = {"dim_ordering": "data_format"}
 _WEIGHTS = {
     **_same("activation", "activity_regularizer"),
@@ -102,7 +103,7 @@ def _plain(name: str, *settings: str) -> _Class:
 
 _DIMS = ("1D", "2D", "3D")
 _CLASSES: Mapping[str, _Class] = {
-    "InputLayer": _Class("InputLayer", _same("sparse")),
+    "InputLayer": _Class("InputLayer", {**_same("sparse", "batch_input_shape"), "input_dtype": "dtype"}),
     "Dense": _DENSE,
     "TimeDistributedDense": _DENSE,
     **dict.fromkeys(("Convolution1D", "AtrousConvolution1D"), _CONV1D),
@@ -186,13 +187,40 @@ def translated(config: bytes | None) -> tuple[dict[str, bytes], tuple[Issue, ...
     try:
         if len(config) > MAX_CONFIG_BYTES:
             raise _UntranslatableError(f"{len(config)} bytes")
-        model = _model(json.loads(config))
+        told = json.loads(config)
+        _order(told)
+        model = _model(told)
     except (_UntranslatableError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         message = f"the model's configuration is Keras 1's and stays behind: {error or 'too deep'}"
         hint = "weights alone are written; --template with a file of the model, built anew, gives a configuration"
         return {}, (Issue("configuration", "warning", "", message, hint),)
     message = "the model's configuration is told as Keras 2 does"
     return {MODEL_CONFIG: json.dumps(model).encode()}, (Issue("configuration", "note", "", message),)
+
+
+def _order(told: Config) -> None:
+    """Tells the ordering where Keras 1 forgot to: padding, cropping and scaling of images go by that of the others."""
+    layers = list(_all_layers(told))
+    orders = {config["dim_ordering"] for _, config in layers if "dim_ordering" in config}
+    lacking = [config for name, config in layers if _takes_order(name) and "dim_ordering" not in config]
+    if lacking and len(orders) > 1:
+        raise _UntranslatableError(f"the ordering of layer {lacking[0].get('name')!r} isn't told")
+    for config in lacking if orders else ():
+        config["dim_ordering"] = next(iter(orders))
+
+
+def _takes_order(name: str) -> bool:
+    return name in _CLASSES and "dim_ordering" in _CLASSES[name].settings and not name.endswith("1D")
+
+
+def _all_layers(told: Config) -> Iterator[tuple[str, Config]]:
+    """Class and settings of every layer, those in models and wrappers, too."""
+    config = told["config"]
+    held = [config["layer"]] if "layer" in config else []
+    for layer in config if isinstance(config, list) else [*config.get("layers", ()), *held]:
+        yield from _all_layers(layer)
+    if isinstance(config, dict):
+        yield told["class_name"], config
 
 
 def _model(told: Config) -> Config:
@@ -211,8 +239,12 @@ def _model(told: Config) -> Config:
 
 def _sequential(told: Config) -> Config:
     """A list of layers; those of a Sequential in it stand in the file as its own."""
-    listed = [_layer(layer) for layer in _flat(told["config"])]
-    return {"name": told.get("name") or "sequential_1", "layers": listed}
+    layers = _flat(told["config"])
+    first = layers[0]["config"]
+    start = {"name": f"{first['name']}_input", **{key: first[key] for key in _STARTING if key in first}}
+    if layers[0]["class_name"] != "InputLayer" and _STARTING[0] in first:
+        layers = [{"class_name": "InputLayer", "config": start}, *layers]
+    return {"name": told.get("name") or "sequential_1", "layers": [_layer(layer) for layer in layers]}
 
 
 def _flat(layers: list[Config]) -> list[Config]:
@@ -251,7 +283,7 @@ def _merge(config: Config) -> Config:
 def _settings(name: str, known: _Class, config: Config) -> Config:
     names = {**_ANY, **known.settings}
     joined = {old for olds in known.sizes.values() for old in olds}
-    strange = [key for key in config if key not in {*names, *joined, *known.dropped}]
+    strange = [key for key in config if key not in {*names, *joined, *known.dropped, *_STARTING}]
     if strange:
         raise _UntranslatableError(f"layer {config.get('name')!r} of class {name} has a setting {strange[0]}")
     found = {names[key]: _value(names[key], value) for key, value in config.items() if key in names}
@@ -299,14 +331,24 @@ def _constraint(value: Any) -> Config | None:
     return {"class_name": "NonNeg", "config": {}} if name == "nonneg" else None
 
 
+def _padding(value: Any) -> Any:
+    if isinstance(value, dict):
+        raise _UntranslatableError(f"padding by names: {value}")
+    return [list(value[:2]), list(value[2:])] if isinstance(value, list) and len(value) == _SIDES else value
+
+
+_SIDES = 4  # top, bottom, left, right
+
+
 # End of a setting's name -> what becomes of its value
 _VALUES: Mapping[str, Callable[[Any], Any]] = {
     "activation": _activation,
     "_initializer": _initializer,
     "_regularizer": _regularizer,
     "_constraint": _constraint,
+    "padding": _padding,
     "data_format": lambda value: _FORMATS[value],
     "implementation": lambda value: _IMPLEMENTATIONS[value],
     "unit_forget_bias": lambda value: value == "one",
-    "layer": _layer,
+    "layer": lambda value: {"module": "keras.layers", **_layer(value), "registered_name": None},
 }

@@ -60,7 +60,9 @@ _BY_LEAVES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"alphas"}), "PReLU"),
     (frozenset({"W", "U"}), "SimpleRNN"),  # LSTM and GRU that were built for the GPU hold the same three
 )
-_BY_RANK = {2: "Dense", 4: "Convolution2D", 5: "Convolution3D"}  # of W, where nothing else tells
+# Rank of W, where nothing else tells; ranks of W and bias that no other class has
+_BY_RANK = {2: "Dense", 3: "LocallyConnected1D", 4: "Convolution2D", 5: "Convolution3D"}
+_SURE = frozenset({(2, 1), (3, 3), (5, 1)})
 
 # Keras 2 on Theano: kernels that were flipped, by class
 FLIPPED2: Mapping[str, str] = {
@@ -210,8 +212,10 @@ def _classify(layer: _Layer) -> None:
     if not layer.class_name and "W_o" in leaves:
         layer.class_name = "ConvLSTM2D" if len(layer.weights["W_o"]) > 2 else "LSTM"
     if not layer.class_name and "W" in leaves:
-        rank = len(layer.weights["W"])
-        layer.class_name, layer.is_told = _BY_RANK.get(rank, ""), rank == _FLAT and "b" in leaves
+        ranks = len(layer.weights["W"]), len(layer.weights.get("b", ()))
+        layer.class_name, layer.is_told = _BY_RANK.get(ranks[0], ""), ranks in _SURE
+        if ranks == (3, 3):
+            layer.class_name = "LocallyConnected2D"
 
 
 def _order(layers: Iterable[_Layer], found: OldNames) -> None:
@@ -276,6 +280,8 @@ def _remarks(found: OldNames, layers: Iterable[_Layer], version: str) -> Iterabl
     kernels = [layer for layer in layers if layer.class_name in KERNELS]
     if kernels:
         yield _of_kernels(found.family, kernels)
+        if found.family == "keras1-theano":
+            yield from _of_shifted(kernels)
     guessed = [layer for layer in layers if not layer.is_told and layer.class_name]
     if guessed:
         taken = ", ".join(f"{layer.path} ({layer.class_name})" for layer in guessed[:_SHOWN])
@@ -300,6 +306,20 @@ def _of_kernels(family: str, kernels: Sequence[_Layer]) -> Issue:
     other = next(m for f, m in _MAPPINGS.items() if f.startswith("keras1") and f != family)
     hint = f"convert applies {_MAPPINGS[family]}; --mapping {other} if the names mislead"
     return Issue("kernels", "note", first, message, hint)
+
+
+def _of_shifted(kernels: Sequence[_Layer]) -> Iterable[Issue]:
+    """Theano pads half a kernel on both sides and cuts the end off, which shifts even kernels by one."""
+    shifted = [k.path for k in kernels if k.class_name == "ConvLSTM2D" or k.settings.get("border_mode") == "same"]
+    sizes = {k.path: {k.settings.get(size, 1) for size in _SIZES} for k in kernels}
+    found = [path for path in shifted if any(isinstance(size, int) and size % 2 == 0 for size in sizes[path])]
+    if found:
+        message = f"{len(found)} kernels, such as {found[0]}'s, have even sizes and border_mode same: Theano pads them"
+        hint = "ZeroPadding in front of border_mode valid pads as Theano does"
+        yield Issue("padding", "warning", found[0], f"{message} by one more at the start than TensorFlow does", hint)
+
+
+_SIZES = ("nb_row", "nb_col", "filter_length", "kernel_dim1", "kernel_dim2", "kernel_dim3")
 
 
 def _of_deviations(layers: Iterable[_Layer], version: str) -> Iterable[Issue]:
