@@ -20,7 +20,7 @@ from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.mapping.options import KEY_KEEPERS, PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
 from ckptmigrate.norm_settings import differing
-from ckptmigrate.provenance import provenance
+from ckptmigrate.provenance import REVISED, leaving_out, provenance
 from ckptmigrate.renewal import renewed
 from ckptmigrate.report import Report, Row, Verdict
 from ckptmigrate.staging import (
@@ -134,7 +134,7 @@ def convert(
     >>> convert("model.ckpt", "out/ckpt-0", to="tf2", mapping="auto").verdict  # doctest: +SKIP
     'verified'
     """
-    given = {"optimizer": optimizer, "verify": verify, "flavor": flavor, "dialect": dialect}
+    given: dict[str, Any] = {"optimizer": optimizer, "verify": verify, "flavor": flavor, "dialect": dialect}
     asked = MappingOptions(**mapping)
     _check_choices({**given, "averages": asked.averages})
     started = time.monotonic()
@@ -146,7 +146,9 @@ def convert(
         chosen, plan_ = _planned(
             opened, target, asked, wanted, stack.enter_context, name=place.name, model=model, revise=revise
         )
-        flags = {k: v for k, v in {**given, **_plain(asked), "dtype": dtype, "hyper": dict(hyper or {})}.items() if v}
+        given |= {**_plain(asked), "dtype": dtype, "hyper": dict(hyper or {})}
+        given[REVISED] = model is not None or revise is not as_chosen
+        flags = {k: v for k, v in given.items() if v}
         write = WriteOptions(
             template=chosen.template,
             flavor=flavor,
@@ -297,7 +299,9 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
     if exit_code(issues, allow_loss=allow_loss) != 0:
         return job, _report(job, "refused", job.plan.rows(), allow_loss)
     names = {issue.name for issue in unheld if issue.kind == "unholdable"}
-    return replace(job, plan=job.plan.without(names, f"{job.target.name} can't hold it")), None
+    plan = job.plan.without(names, f"{job.target.name} can't hold it")
+    record = leaving_out(job.options.provenance, plan.dropped[len(job.plan.dropped) :])
+    return replace(job, plan=plan, options=replace(job.options, provenance=record)), None
 
 
 def _outputs(job: _Job) -> tuple[str, ...]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ckptmigrate.chosen import MappingOptions
+from ckptmigrate.report import Row
 from ckptmigrate.table import Checkpoint
 
 VERSION = "0.1.0"
 KEY = "ckptmigrate"
+REVISED = "revised"  # a flag: what was chosen was changed before it was planned, or a template was made for it
+LEFT_OUT = "left_out"  # what the format can't hold, and was left out because losses were allowed
 
 
 def digest(checkpoint: Checkpoint) -> str:
@@ -61,17 +64,39 @@ def provenance(
     return record
 
 
+def leaving_out(record: Mapping[str, Any], rows: Iterable[Row]) -> dict[str, Any]:
+    """A record that also names the source's tensors that are left out, by rows of outcome `dropped`."""
+    labels = {label for row in rows for label in row.source.split(", ") if label}
+    return {**record, LEFT_OUT: sorted(labels)} if record and labels else dict(record)
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What an output's provenance tells of its making: flags as in `convert`, the mapping's name and digest."""
+    """What an output's provenance tells of its making.
+
+    Attributes:
+        optimizer, dialect, hyper, dtype, flavor: Flags, as in `convert`.
+        mapping, digest: The mapping's name and digest.
+        template: The digest of a template that values or names came from.
+        left_out: Tensors of the source that the format can't hold, by label.
+        revised: More than options told its names.
+    """
 
     optimizer: str = "keep"
     dialect: str = ""
     hyper: Mapping[str, float] = field(default_factory=dict)
     dtype: str = ""
+    flavor: str = ""
     mapping: str = ""
     digest: str = ""
     template: str = ""
+    left_out: frozenset[str] = frozenset()
+    revised: bool = False
+
+    def repeats(self, asked: MappingOptions) -> bool:
+        """Whether these options, without the output's own names, give the plan that it was made by."""
+        has_mapping = bool(asked.mapping) == bool(self.mapping)
+        return has_mapping and not (self.revised or self.template or asked.template)
 
 
 def how_made(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions, Made | None]:
@@ -86,9 +111,12 @@ def how_made(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions,
         dialect=_text(flags.get("dialect")),
         hyper=hyper,
         dtype=_text(flags.get("dtype")),
+        flavor=_text(flags.get("flavor")),
         mapping=_text(mapping.get("name")),
         digest=_text(mapping.get("digest")),
         template=_text(record.get("template")),
+        left_out=frozenset(_texts(record.get(LEFT_OUT))),
+        revised=bool(flags.get(REVISED)),
     )
     if asked.mapping:
         return asked, made

@@ -12,12 +12,13 @@ from ckptmigrate import formats
 from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
 from ckptmigrate.compare import EXACT, Finding, Tolerance, compare_group
 from ckptmigrate.errors import DamagedError, MappingError, UsageError
+from ckptmigrate.flavors import named_for, seen_from
 from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan, row_name
-from ckptmigrate.provenance import Made, how_made
+from ckptmigrate.provenance import Made, digest, how_made
 from ckptmigrate.report import Report, Row
 from ckptmigrate.table import Checkpoint, Entry, Tensor
 
@@ -222,7 +223,9 @@ def verify(
         asked, made = how_made(b, asked)
         plan, chosen = _plan_against(a, b, asked, made, stack.enter_context)
         kept = stack.enter_context(formats.open_checkpoint(asked.template)) if asked.template else None
-        report = _compared(plan, b, chosen, EXACT, progress=progress, kept=kept)
+        report = _compared(plan, b, chosen, EXACT, made=made, progress=progress, kept=kept)
+        if made is not None:
+            report = replace(report, issues=(*report.issues, *_of_template(made, kept, report)))
         if level == "framework" and report.exit_code == 0:
             from ckptmigrate.framework import check
 
@@ -235,6 +238,19 @@ def verify(
                 details={**report.details, "framework": details},
             )
         return report
+
+
+def _of_template(made: Made, given: Checkpoint | None, report: Report) -> tuple[Issue, ...]:
+    """A target that was made with a template, which isn't given, or another one is."""
+    if not made.template or (given is None and report.verdict == "verified"):
+        return ()
+    if given is None:
+        message = "it was made with a template, which may have told names and values"
+        return (Issue("template", "warning", "", message, "--template CKPT, the one that it was made with"),)
+    if digest(given) != made.template:
+        message = "the template isn't, or isn't any more, the one that the target was made with"
+        return (Issue("template", "warning", "", message),)
+    return ()
 
 
 def _check_level(level: str, model: str, told: Mapping[str, float]) -> None:
@@ -289,16 +305,17 @@ def diff(
 def _plan_against(
     a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | None, enter: Enter
 ) -> tuple[Plan, Chosen]:
-    """Plans `a` with `b` as its template; `made` is how `b` was made from it, where it says so."""
+    """Plans `a` with `b` as its template, or as `b` was made from it (`made`) where nothing else is needed for that."""
     chosen = _choose(a, b, asked, made, enter)
     if not asked.template and (made is None or not made.template):  # then no value came from a template
         fills = tuple(replace(f, value="zeros") if f.value == "template" else f for f in chosen.assignment.fills)
         chosen = replace(chosen, assignment=replace(chosen.assignment, fills=fills))
     writer, flags = formats.by_name(b.format).writer, made or Made()
     natural = writer.dialects if writer is not None and made is not None else ()
+    stored = tuple({o.dialect: None for o in b.optimizers}) if chosen.template is not None else ()
     options = PlanOptions(
         target_format=b.format,
-        dialects=tuple({o.dialect: None for o in b.optimizers}) or natural,
+        dialects=stored or natural,
         holds_averages=made is None or writer is None or writer.holds_averages,
         averages=asked.averages or chosen.averages,
         optimizer=flags.optimizer,
@@ -309,7 +326,7 @@ def _plan_against(
     )
     plan = make_plan(a, chosen.assignment, chosen.template, options)
     if writer is not None and made is not None:
-        unheld = writer.check(plan.result(), WriteOptions())
+        unheld = writer.check(plan.result(), WriteOptions(template=chosen.template, flavor=flags.flavor))
         plan = plan.without({i.name for i in unheld if i.kind == "unholdable"}, f"{b.format} can't hold it")
     return plan, chosen
 
@@ -317,7 +334,10 @@ def _plan_against(
 def _choose(a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | None, enter: Enter) -> Chosen:
     """What the options choose; a mapping that only `b` names may not be found, or not be the same any more."""
     try:
-        chosen = choose(a, asked, enter, template=b)
+        flavor = made.flavor if made is not None else ""
+        repeats = made is not None and made.repeats(asked)
+        chosen = choose(a, asked, enter, template=None if repeats else b, seen=seen_from(b.format, flavor))
+        chosen = named_for(a, chosen, b.format, flavor) if repeats else chosen
     except MappingError as error:
         if made is not None and made.mapping == asked.mapping and error.where == "":
             message = f"it says that it was made with the mapping {made.mapping}: {error.message}"
@@ -335,15 +355,26 @@ def _compared(
     chosen: Chosen,
     tolerance: Tolerance,
     *,
+    made: Made | None = None,
     progress: Progress,
     kept: Checkpoint | None = None,
 ) -> Report:
-    """The report of a plan against the checkpoint `b`; `kept` is the template it was made with, if any."""
+    """The report of a plan against the checkpoint `b`.
+
+    Args:
+        plan, chosen: What should stand there, and why.
+        b: What stands there.
+        tolerance: See `compare`.
+        made: How it was made, where it says so.
+        progress: See `compare`.
+        kept: The template it was made with, if any.
+    """
     a = plan.source
     writer = formats.by_name(b.format).writer
     keys = writer.keys(plan.result()) if writer is not None else {}
     rows = compare(plan, b, keys, tolerance=tolerance, kept=kept, progress=progress)
-    rows += [Row(name, "", name, "missing", detail="no rule takes it") for name in chosen.assignment.unmatched]
+    left_out = made.left_out if made is not None else frozenset()
+    rows += [_untaken(name, name in left_out, b.format) for name in chosen.assignment.unmatched]
     issues = [i for i in (*a.issues, *b.issues, *chosen.issues, *plan.issues) if i.kind not in _AS_ROWS | _ADVICE]
     passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)
     return Report(
@@ -354,6 +385,12 @@ def _compared(
         issues=tuple(issues),
         allow_loss=True,
     )
+
+
+def _untaken(name: str, is_left_out: bool, target: str) -> Row:
+    if is_left_out:
+        return Row(name, "", name, "dropped", detail=f"{target} can't hold it: left out when it was made")
+    return Row(name, "", name, "missing", detail="no rule takes it")
 
 
 _AS_ROWS = frozenset({"unmatched", "unfilled"})  # findings that a comparison shows as rows

@@ -68,6 +68,8 @@ ADAM = FIXTURES / "tf1" / "adam" / "model.ckpt-3"
         ("tf2/gan/ckpt-1", "tf1", {}),
         ("tf2/keras_amsgrad/ckpt-1", "tf1", {"allow_loss": True}),
         ("tf2/keras2_adam/ckpt-1", "tf1", {"allow_loss": True}),
+        ("tf2/functional/ckpt-1", "keras-h5", {}),  # layers in layers: names of layers are given anew
+        ("tf1/strings/model.ckpt", "keras-h5", {"allow_loss": True}),
     ],
 )
 def test_verify_knows_how_the_output_was_made(name, to, options, tmp_path):
@@ -86,7 +88,14 @@ def test_diff_says_that_optimizer_state_is_missing(tmp_path):
     assert (report.verdict, report.exit_code, report.counts["missing"]) == ("differs", 1, 8)
 
 
-RECORDS = [[1], "tf1", 7, {"flags": [1], "mapping": "x", "origin": 5}, {"flags": {"drop": 3, "hyper": {"a": []}}}]
+RECORDS = [
+    [1],
+    "tf1",
+    7,
+    {"left_out": [1, "conv/bias"]},
+    {"flags": [1], "mapping": "x", "origin": 5},
+    {"flags": {"drop": 3, "hyper": {"a": []}}},
+]
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -187,6 +196,23 @@ def test_verify_asks_for_the_mapping_that_only_the_maker_had(tmp_path):
     report = verify(ADAM, tmp_path / "out", mapping=str(mapping))
     assert report.verdict == "verified"
     assert any(issue.kind == "mapping" and issue.severity == "warning" for issue in report.issues)
+
+
+def test_what_a_mapping_could_not_put_in_stays_left_out(tmp_path):
+    """The target itself tells nothing of it, so that its name is kept beside the flags."""
+    source, mapping, out = FIXTURES / "tf1/strings/model.ckpt", tmp_path / "mine.yaml", tmp_path / "out.h5"
+    mapping.write_text("ckptmigrate: 1\nunmatched: keep\nrename: {matrix: m, scalar: s}\n")
+    made = convert(source, out, to="keras-h5", mapping=str(mapping), allow_loss=True)
+    checked = verify(source, out, mapping=str(mapping))
+    assert (checked.verdict, checked.counts) == ("verified", made.counts)
+    assert {row.source for row in checked.rows if row.outcome == "dropped"} == {
+        "matrix",
+        "none",
+        "scalar",
+        "vocabulary",
+    }
+    with open_checkpoint(out) as written:
+        assert written.metadata["provenance"]["left_out"] == ["matrix", "none", "scalar", "vocabulary"]
 
 
 def test_a_dry_run_reads_nothing_but_scalars(tmp_path):

@@ -157,8 +157,10 @@ def test_state_that_stays_the_templates_is_told(other, tmp_path):
     assert {r.detail for r in report.rows if r.outcome == "filled"} == {"stays the template's"}
     source = tmp_path / "tf_keras_adam.npz"
     assert verify(source, tmp_path / "out", template=MODELS / "tf_keras_adam" / "model").verdict == "verified"
-    assert verify(source, tmp_path / "out").verdict == "differs"  # nothing tells what the template was
-    assert verify(source, tmp_path / "out", template=MODELS / "keras3_saved" / "model").verdict == "differs"
+    alone = verify(source, tmp_path / "out")
+    assert (alone.verdict, alone.issues[-1].hint) == ("differs", "--template CKPT, the one that it was made with")
+    wrong = verify(source, tmp_path / "out", template=MODELS / "keras3_saved" / "model")
+    assert (wrong.verdict, wrong.issues[-1].message[:20]) == ("differs", "the template isn't, ")
 
 
 CHANGES = {
