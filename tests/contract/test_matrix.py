@@ -19,6 +19,9 @@ WRITABLE = [f.name for f in FORMATS if f.writer is not None]
 SUFFIXES = {"npz": ".npz", "safetensors": ".safetensors", "keras-v3": ".weights.h5"}
 RATE = {"hyper": {"learning_rate": 0.01}}
 
+# Their momentum follows another schedule than that of the Keras that v3 files are for.
+NADAMS = ("k22_nadam", "k23_nadam", "tfk_legacy_nadam")
+
 # (fixture, format) -> (what the refusal speaks of, the options that settle it): exit code 6
 REFUSED: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("tf1-big_endian", "tf2"): ("learning rate", RATE),
@@ -31,6 +34,7 @@ REFUSED: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("tf2-keras2_rmsprop", "tf1"): ("keras2 into tf1", {"optimizer": "drop"}),
     ("tf2-keras3_adam", "tf1"): ("keras3 into tf1", {"allow_loss": True}),
     ("tf2-keras_amsgrad", "tf1"): ("no AMSGrad", {"allow_loss": True}),
+    **{(f"keras-h5-{n}", "keras-v3"): ("not portable", {"optimizer": "drop"}) for n in NADAMS},
     ("tf1-optimizers_held", "tf2"): ("no way from dialect tf1", {"dialect": "tf1"}),
     ("tf2-optimizers_legacy", "tf1"): ("kind nadam", {"dialect": "keras-legacy"}),
     ("keras-h5-tfk_legacy_amsgrad", "tf1"): ("no AMSGrad", {"allow_loss": True}),
