@@ -26,6 +26,7 @@ from ckptmigrate.table import Extent, Stored, Tensor
 from ckptmigrate.wire.bundle import Bundle, read_tensor, tensor_extents
 from ckptmigrate.wire.names import index_file, index_name
 from ckptmigrate.wire.output_file import write_file
+from ckptmigrate.wire.reading import lacks
 from ckptmigrate.wire.sstable import read_table
 from ckptmigrate.wire.state_file import STATE_NAME, CheckpointState, encode_state
 
@@ -74,7 +75,7 @@ def tensor_of(bundle: Bundle, key: str) -> Tensor:
 
 def _missing(file: Path, key: str) -> np.ndarray[Any, Any]:
     hint = "copy all data files of the checkpoint beside the index"
-    raise MissingDataError(f"{key!r} lies in a data file that doesn't exist", where=str(file), hint=hint)
+    raise MissingDataError(f"{key!r} lies in a data file that {lacks(file)}", where=str(file), hint=hint)
 
 
 class _Extents(Sequence[Extent]):
@@ -126,13 +127,13 @@ def facts_of(bundle: Bundle) -> dict[str, Any]:
 
 
 def issues_of(bundle: Bundle) -> tuple[Issue, ...]:
-    """An error for every data file that doesn't exist."""
+    """An error for every data file that isn't there."""
     return tuple(
         Issue(
             "missing",
             "error",
             "",
-            f"data file {shard.name} doesn't exist, so its tensors can't be read",
+            f"data file {shard.name} {lacks(shard)}, so its tensors can't be read",
             "copy all data files of the checkpoint beside the index",
             str(shard),
         )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ckptmigrate.errors import SourceError
 from ckptmigrate.wire.names import index_file
+from ckptmigrate.wire.reading import LFS_POINTER
 
 
 class Stranger(NamedTuple):
@@ -59,7 +60,7 @@ _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
 STRANGERS = (
     Stranger(
         "git-lfs",
-        _begins(b"version https://git-lfs.github.com/spec/"),
+        _begins(LFS_POINTER),
         "a Git LFS pointer, not the file itself",
         "fetch the file: git lfs pull",
     ),

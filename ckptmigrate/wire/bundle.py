@@ -20,7 +20,7 @@ from ckptmigrate.wire.bundle_strings import check_variants, decode_strings
 from ckptmigrate.wire.crc32c import mask
 from ckptmigrate.wire.names import PROVENANCE_BLOCK, data_file, index_file
 from ckptmigrate.wire.protobuf import MalformedError
-from ckptmigrate.wire.reading import read_bytes
+from ckptmigrate.wire.reading import lacks, read_bytes
 from ckptmigrate.wire.slices import Region, concrete, coverage_fault, index_of, slice_key
 from ckptmigrate.wire.sstable import read_table
 
@@ -39,7 +39,7 @@ class Bundle(NamedTuple):
         entries: Key -> entry, ascending by key; bytes that are not UTF-8 as surrogates.
         slice_entries: Raw key -> entry of each part of the partitioned tensors.
         shards: The data files' paths.
-        missing: Those of them that don't exist.
+        missing: Those of them that don't exist, or of which only a Git LFS pointer does.
         provenance: What ckptmigrate wrote of the bundle's origin (JSON), or None.
     """
 
@@ -92,7 +92,7 @@ def read_bundle(prefix: Path) -> Bundle:
     if top >= header.num_shards:
         raise DamagedError(f"an entry lies in shard {top}; the header says {header.num_shards} shards", where=str(path))
     shards = tuple(data_file(prefix, number, header.num_shards) for number in range(header.num_shards))
-    missing = tuple(shard for shard in shards if not shard.is_file())
+    missing = tuple(shard for shard in shards if lacks(shard))
     provenance = table.block(PROVENANCE_BLOCK)
     return Bundle(prefix, header.num_shards, header.big_endian, entries, slice_entries, shards, missing, provenance)
 

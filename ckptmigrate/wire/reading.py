@@ -16,7 +16,22 @@ from ckptmigrate.wire.crc32c import crc32c
 
 CHUNK = 1 << 20  # bytes per read: stays in the second-level cache until its checksum is taken
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_LARGEST_POINTER = 1024  # bytes, by git-lfs' docs/spec.md
+
 _LARGE = 1 << 30  # bytes from which on the memory of the machine is asked for
+
+
+def lacks(path: Path) -> str:
+    """What is said of a file that isn't there; "" for one that is. Never raises."""
+    try:
+        if not path.is_file():
+            return "doesn't exist"
+        if path.stat().st_size <= _LARGEST_POINTER and path.read_bytes().startswith(LFS_POINTER):
+            return "is a Git LFS pointer, not the file itself (git lfs pull)"
+    except OSError:
+        pass  # reading it says what is wrong
+    return ""
 
 
 @contextmanager

@@ -183,3 +183,22 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, code: int, as_js
         document = json.loads(done.stdout)
         assert (document["verdict"], document["issues"][0]["kind"]) == ("refused", "interrupted")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+LOADING = """
+import signal, sys
+from ckptmigrate.__main__ import main
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+sys.exit(main())
+"""
+
+
+def test_an_interrupt_while_modules_load_is_no_traceback():
+    done = subprocess.run([sys.executable, "-c", LOADING, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

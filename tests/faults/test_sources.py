@@ -70,7 +70,10 @@ def test_a_pointer_in_each_place(told):
         code, _, issues = told("convert", name, "out", "--to", "tf2")
         assert (code, "git lfs pull" in issues[0]["hint"]) == (3, True)
     Path("run/model.ckpt.data-00001-of-00003").write_bytes(pointer)
-    assert told("convert", "run", "out", "--to", "npz")[0] == 4
+    for command, code in ((("convert", "run", "out", "--to", "npz"), 3), (("inspect", "run"), 1)):
+        found, text, issues = told(*command)
+        assert (found, issues[0]["kind"]) == (code, "missing")
+        assert "model.ckpt.data-00001-of-00003 is a Git LFS pointer" in text
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "empty", "dangling", "loop", "device"])

@@ -379,6 +379,14 @@ def test_a_missing_shard_is_an_error_that_does_not_hide_the_rest(tmp_path: Path)
     assert issue.where == str(tmp_path / "2.safetensors")
 
 
+def test_a_pointer_in_place_of_a_shard(tmp_path: Path) -> None:
+    index = sharded(tmp_path, {"a": "1.safetensors", "b": "2.safetensors"}, **{"1": ["a"]})
+    (tmp_path / "2.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    (issue,) = FORMAT.read(index).issues
+    assert (issue.kind, issue.name) == ("missing", "b")
+    assert "is a Git LFS pointer" in issue.message
+
+
 def test_a_missing_shard_of_a_documented_file(rich: Checkpoint, tmp_path: Path) -> None:
     written = write(rich, tmp_path, WriteOptions(max_shard_bytes=100))
     (tmp_path / written.files[0]).unlink()

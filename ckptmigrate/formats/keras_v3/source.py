@@ -26,6 +26,7 @@ from ckptmigrate.formats.keras_v3.naming import (
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import ASSETS, Extent, Tensor
 from ckptmigrate.wire.hdf5 import Attribute, Dataset, Place, read_tree
+from ckptmigrate.wire.reading import lacks
 from ckptmigrate.wire.zipped import Member, check_stored, open_archive
 
 MAX_INDEX_BYTES = 64 << 20  # of a .weights.json: a million groups
@@ -216,12 +217,12 @@ def _of_shards(path: Path) -> Source:
     for group, told in weight_map.fields().items():
         for name in told if isinstance(told, list) else [told]:
             file = _beside(path, weight_map, name)
-            if file.is_file():
-                files[file] = None
-            else:
+            if lacks(file):
                 lost.setdefault(file, []).append(group)
+            else:
+                files[file] = None
     issues = tuple(
-        Issue("missing", "error", groups[0], f"a shard is missing, with {len(groups)} groups", "", str(file))
+        Issue("missing", "error", groups[0], f"a shard with {len(groups)} groups {lacks(file)}", "", str(file))
         for file, groups in lost.items()
     )
     return _of_places(path, (path, *files), [Place(file) for file in files], issues=issues)

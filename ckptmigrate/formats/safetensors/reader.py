@@ -16,7 +16,7 @@ from ckptmigrate.formats.safetensors.naming import DOCUMENT, FORMAT_ID, INDEX_SU
 from ckptmigrate.formats.unpacking import Container, unpack
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint, Extent, Tensor
-from ckptmigrate.wire.reading import read_bytes
+from ckptmigrate.wire.reading import lacks, read_bytes
 
 _START = 9  # the length, and the brace that begins the header
 
@@ -72,7 +72,7 @@ def _read_sharded(path: Path) -> Checkpoint:
         raise index.wrong("an object of tensor names and files", None, "weight_map")
     shards = {name: _shard_path(path, weight_map.field(name, str), weight_map) for name in weight_map.fields()}
     files = tuple(dict.fromkeys(shards.values()))
-    headers = {file: read_header(file) for file in files if file.is_file()}
+    headers = {file: read_header(file) for file in files if not lacks(file)}
     tensors = {
         name: _sharded_tensor(path, file, headers[file], name) for name, file in shards.items() if file in headers
     }
@@ -126,7 +126,7 @@ def _missing(shards: Mapping[str, Path], headers: Mapping[Path, Header]) -> list
         if file not in headers:
             lost.setdefault(file, []).append(name)
     return [
-        Issue("missing", "error", names[0], f"a shard is missing, with {len(names)} tensors", "", str(file))
+        Issue("missing", "error", names[0], f"a shard with {len(names)} tensors {lacks(file)}", "", str(file))
         for file, names in lost.items()
     ]
 
