@@ -11,6 +11,7 @@ from ckptmigrate import formats
 from ckptmigrate.chosen import Chosen
 from ckptmigrate.conversion import convert
 from ckptmigrate.detection import compensate as compensation
+from ckptmigrate.detection.classification import ROOT, backbone, classifier_of
 from ckptmigrate.detection.differences import differences
 from ckptmigrate.detection.families import Family, detector, family_of
 from ckptmigrate.detection.heads import NewClasses, with_initial_values
@@ -30,6 +31,7 @@ from ckptmigrate.verification import Progress, no_progress
 
 CONFIG = "pipeline.config"
 PREFIX = "ckpt-0"
+FOLDED = ("_bn_offset", "_Fold/bias", "/weights/folded", "_weights_fold")
 COMPENSATIONS = ("", "inference")
 
 
@@ -64,6 +66,7 @@ class _Port:
 
     config: Pipeline
     family: Family
+    is_classifier: bool
     document: Document
     changes: tuple[Change, ...]
     classes: NewClasses | None
@@ -140,15 +143,27 @@ def _check(asked: PortOptions) -> None:
 
 def _worked_out(config: Pipeline, source: Checkpoint, asked: PortOptions, folder: Path) -> _Port:
     family = family_of(config)
-    _check_model(config, family, source)
+    classifier = classifier_of(config, source)
+    if classifier is not None:
+        family = family._replace(mapping=classifier.mapping)
+    else:
+        _check_model(config, family, source)
     averages, about_averages = _averages(config, source, asked)
     classes = _classes(config, asked)
     count = classes.count if classes else config.num_classes
-    wish = Wish(family, f"{folder.as_posix()}/{PREFIX}", count, averages == "keep")
+    kind = "classification" if classifier is not None else "full"
+    wish = Wish(family, f"{folder.as_posix()}/{PREFIX}", kind, count, averages == "keep")
     document, changes = rewritten(config, wish)
-    issues = (*differences(config), *about_averages, *_sharing(config))
+    issues = (*differences(config), *about_averages, *_sharing(config), *_of_frozen(source))
     hyper = hyperparameters(config, _steps(source))
-    return _Port(config, family, document, changes, classes, averages, hyper, issues)
+    return _Port(config, family, classifier is not None, document, changes, classes, averages, hyper, issues)
+
+
+def _of_frozen(source: Checkpoint) -> tuple[Issue, ...]:
+    if source.format != "frozen-graph":
+        return ()
+    text = "a frozen graph has neither optimizer state nor raw weights beside averages, nor the step"
+    return (Issue("frozen", "note", "", text, "the training checkpoint, where there still is one, has them"),)
 
 
 def _steps(source: Checkpoint) -> int | None:
@@ -159,7 +174,8 @@ def _steps(source: Checkpoint) -> int | None:
 def _template(port: _Port) -> Checkpoint:
     """The TF2 model of the new configuration, heads with the values that they begin with."""
     config = Pipeline(port.document, port.config.architecture)
-    template = template_of({"model": detector(config)}, f"{port.family.extractor}, as {CONFIG} has it built")
+    root = {ROOT: backbone(config)} if port.is_classifier else {"model": detector(config)}
+    template = template_of(root, f"{port.family.extractor}, as {CONFIG} has it built")
     return with_initial_values(template, config)
 
 
@@ -171,6 +187,10 @@ def _check_model(config: Pipeline, family: Family, source: Checkpoint) -> None:
         found = ""
     if found == family.mapping:
         return
+    if any(name.endswith(FOLDED) for name in source.variables):
+        text = "its batch normalisations are folded into the convolutions, which no TF2 detector has"
+        hint = "port the graph as export_inference_graph.py wrote it, before it was optimised for inference"
+        raise MappingError(text, where=str(source.path), hint=hint)
     lacking = [p.text for p in Mapping.load(family.mapping).source.requires if p.text not in source.variables]
     if not lacking and not found:
         return  # a format that mappings aren't recognised by

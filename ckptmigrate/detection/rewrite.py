@@ -46,12 +46,14 @@ class Wish:
     Attributes:
         family: The TF2 side of the model.
         checkpoint: The prefix to fine-tune from.
+        kind: What of it is restored: full | classification.
         num_classes: The new number of classes.
         has_averages: Whether the checkpoint keeps averages beside the weights.
     """
 
     family: Family
     checkpoint: str
+    kind: str
     num_classes: int
     has_averages: bool
 
@@ -121,11 +123,16 @@ def _removed(config: Pipeline) -> Iterator[Change]:
     yield from (Change(path, None, why) for path, why in _REMOVED if config.document.has(*path))
 
 
+_KINDS = {
+    "full": "the whole detector is restored; `detection` would leave the box predictor out",
+    "classification": "the backbone alone is restored, which is all that a classification checkpoint has",
+}
+
+
 def _of_training(wish: Wish) -> Iterator[Change]:
     yield Change((TRAIN, "fine_tune_checkpoint"), quoted(wish.checkpoint), "the ported checkpoint")
     yield Change((TRAIN, "fine_tune_checkpoint_version"), "V2", "TF2 restores object-based checkpoints alone")
-    why = "the whole detector is restored; `detection` would leave the box predictor out"
-    yield Change((TRAIN, "fine_tune_checkpoint_type"), '"full"', why)
+    yield Change((TRAIN, "fine_tune_checkpoint_type"), quoted(wish.kind), _KINDS[wish.kind])
 
 
 def _of_averages(config: Pipeline, wish: Wish) -> Iterator[Change]:

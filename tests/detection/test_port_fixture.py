@@ -15,6 +15,7 @@ from ckptmigrate.detection.port import PortOptions, port_detection
 from ckptmigrate.detection.rates import hyperparameters
 from ckptmigrate.objects import ObjectGraph
 from ckptmigrate.table import Checkpoint
+from ckptmigrate.wire.bundle_writer import BundleWriter
 
 OD = Path(__file__).resolve().parents[2] / "fixtures" / "od"
 SOURCE, TEMPLATE = OD / "ssd_mobilenet_v2_tf1", OD / "ssd_mobilenet_v2_tf2" / "ckpt-1"
@@ -151,3 +152,30 @@ def test_the_rate_of_the_last_step(tmp_path: Path, rate: str, step: int | None, 
     told = hyperparameters(read_pipeline(file), step)
     assert told.get("learning_rate") == (None if expected is None else pytest.approx(expected))
     assert told["momentum"] == 0.9
+
+
+def test_a_classification_checkpoint_becomes_the_backbone(tmp_path: Path) -> None:
+    source = formats.open_checkpoint(SOURCE)
+    writer = BundleWriter(tmp_path, "mobilenet_v2.ckpt")
+    for name, variable in sorted(source.variables.items()):
+        slim = name.removeprefix("FeatureExtractor/")
+        if slim.startswith("MobilenetV2/") and "/layer_19_" not in slim:
+            writer.add_array(slim, variable.tensor.dtype.tf, variable.tensor.read())
+    writer.add_array("MobilenetV2/Logits/Conv2d_1c_1x1/weights", 1, np.ones((1, 1, 160, 4), np.float32))
+    writer.finish()
+    report = port_detection(CONFIG, tmp_path / "mobilenet_v2.ckpt", tmp_path / "out")
+    assert (report.verdict, report.exit_code) == ("verified", 0)
+    with formats.open_checkpoint(tmp_path / "out") as written:
+        first = written.variables["feature_extractor/layer_with_weights-0/kernel"]
+        assert first.aliases["full_name"] == ("Conv1/kernel",)
+        kernel = source.variables["FeatureExtractor/MobilenetV2/Conv/weights"].tensor.read()
+        assert np.array_equal(first.tensor.read(), kernel)
+        assert not any(name.startswith("model/") for name in written.variables)
+        assert written.structure.objects is not None
+        layers = {path.removeprefix("/feature_extractor") for path, _ in edges(written.structure.objects)}
+    whole = formats.open_checkpoint(TEMPLATE).structure.objects
+    assert whole is not None
+    at = "/model/_feature_extractor/classification_backbone"
+    assert {p.removeprefix(at) for p, _ in edges(whole) if p.startswith(at)} <= layers
+    told = read_pipeline(tmp_path / "out").document.text_of("train_config", "fine_tune_checkpoint_type")
+    assert told == "classification"
