@@ -5,9 +5,10 @@ The optimizer's scope is that of its int64 scalar `iter`; everything in it is it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.catalog import FOREIGN, OPTIMIZERS, spelling
 from ckptmigrate.optimizers.keys import split_number
 from ckptmigrate.optimizers.nodes import recognise_object
@@ -16,11 +17,9 @@ from ckptmigrate.table import OptimizerState, SlotKey, Stored, Tensor
 
 DIALECT = "keras-legacy"
 _SPELLED = [o.dialects[DIALECT] for o in OPTIMIZERS if DIALECT in o.dialects]
+_TITLES = FOREIGN | {s.title for s in _SPELLED}
 _SCALARS = frozenset(n for s in _SPELLED for n in (*s.scalars.values(), *s.hyper.values()))
-# Slots of all legacy optimizers, those without a record here included.
-_SLOTS = frozenset(slot.spelling for s in _SPELLED for slot in s.slots if slot.name != "average") | {
-    *("accumulator", "accum_grad", "accum_var", "linear", "momentum_cache"),
-}
+_SLOTS = frozenset(slot.spelling for s in _SPELLED for slot in s.slots if slot.name != "average")
 
 
 def keras_states(tensors: Mapping[str, Tensor]) -> tuple[OptimizerState, ...]:
@@ -32,7 +31,7 @@ def keras_states(tensors: Mapping[str, Tensor]) -> tuple[OptimizerState, ...]:
     slots: dict[str, dict[SlotKey, Stored]] = {scope: {} for scope in scalars}
     for key, tensor in tensors.items():
         head, _, ending = key.rpartition("/")
-        if head in scopes and (ending in _SCALARS or ending == "momentum_cache") and tensor.shape == ():
+        if head in scopes and ending in _SCALARS and tensor.shape == ():
             scalars[head][ending] = Stored(key, tensor)
         elif ending in _SLOTS:
             for scope in _scopes(head, scopes):
@@ -44,10 +43,21 @@ def keras_states(tensors: Mapping[str, Tensor]) -> tuple[OptimizerState, ...]:
     )
 
 
+def keras_guesses(states: Iterable[OptimizerState]) -> Iterator[Issue]:
+    """Which of two optimizers with the same slots and scalars one is that has a name of its own."""
+    for state in states:
+        if state.kind == "adam" and _title(state.name) not in _TITLES:
+            text = "its slots and scalars are those of Adam and of Adamax alike: taken for Adam"
+            yield Issue("guess", "note", state.name, text)
+
+
+def _title(scope: str) -> str:
+    return split_number(scope.rpartition("/")[2])[0]
+
+
 def _state(scope: str, scalars: Mapping[str, Stored], slots: Mapping[SlotKey, Stored]) -> OptimizerState:
-    title = split_number(scope.rpartition("/")[2])[0]
-    known = title in FOREIGN or any(title == s.title for s in _SPELLED)
-    state = recognise_object(scope, scalars, slots, title=title if known else "")
+    title = _title(scope)
+    state = recognise_object(scope, scalars, slots, title=title if title in _TITLES else "")
     return state if spelling(state.kind, DIALECT) else replace(state, dialect=DIALECT)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.catalog import FOREIGN, LOSS_SCALE, OPTIMIZERS, UNKNOWN
 from ckptmigrate.optimizers.families import Family, states_of
-from ckptmigrate.optimizers.keras_names import keras_states
+from ckptmigrate.optimizers.keras_names import keras_guesses, keras_states
 from ckptmigrate.optimizers.keys import split_number
 from ckptmigrate.optimizers.owners import Claim, claim, readings
 from ckptmigrate.optimizers.tf1_scalars import Powers, is_power, stored_powers, with_loss_scale, with_powers
@@ -54,6 +54,7 @@ def recognise_names(tensors: Mapping[str, Tensor], *, slots: Mapping[str, str] |
     home_made = dict(slots or {})
     issues: list[Issue] = []
     keras = keras_states(tensors)
+    issues += keras_guesses(keras)
     taken = _keys(keras)
     titles = _by_title(tensors, taken, home_made)
     told = _told(titles, tensors, taken, issues)

@@ -189,6 +189,15 @@ def test_tf_keras_state(make: Any) -> None:
     assert state.hyper == {"learning_rate": 0.5, "decay": 0.0, "beta_1": 0.5, "beta_2": 0.75}
 
 
+def test_tf_keras_state_of_an_optimizer_with_a_name_of_its_own(make: Any) -> None:
+    entries, _ = ONE["tf.keras"]
+    told = recognise_names(make.table({"a/w": W, **entries}))
+    assert not told.issues
+    found = recognise_names(make.table({"a/w": W, **{k.replace("/Adam/", "/mine/"): v for k, v in entries.items()}}))
+    assert [state.kind for state in found.optimizers] == ["adam"]
+    assert [(i.kind, i.severity, i.name) for i in found.issues] == [("guess", "note", "training/mine")]
+
+
 def test_frozen_variables_and_averages_of_statistics(make: Any) -> None:
     entries = {
         "bn/moving_mean": B,
