@@ -17,6 +17,7 @@ from ckptmigrate.mapping.nodes import Complaints, Map, Node, Text, read_yaml
 from ckptmigrate.mapping.reader import Reader
 from ckptmigrate.mapping.rules import Example, Mapping, OptimizerBlock, Rule, Side
 from ckptmigrate.mapping.tables import SOURCE, TARGET, Table
+from ckptmigrate.optimizers import BY_KIND
 
 VERSION = "1"
 KEYS = (
@@ -275,9 +276,9 @@ def _optimizers(compiler: Compiler, top: Map) -> Iterator[OptimizerBlock]:
     read = compiler.reader
     for node in read.items(top.get("optimizers"), "`optimizers`"):
         if not isinstance(node, Map):
-            read.complaints.add(node.line, "an optimizer is a mapping with from, variables, to, step, hyper")
+            read.complaints.add(node.line, "an optimizer is a mapping with from, variables, to, step, hyper, kind")
             continue
-        read.keys(node, ("from", "variables", "to", "step", "hyper"), "an optimizer")
+        read.keys(node, ("from", "variables", "to", "step", "hyper", "kind"), "an optimizer")
         variables = node.get("variables")
         compiled = compiler.patterns([read.text(variables, "`variables`")], [], node.line) if variables else None
         hyper: dict[str, float] = {}
@@ -295,6 +296,7 @@ def _optimizers(compiler: Compiler, top: Map) -> Iterator[OptimizerBlock]:
             step=read.text(node.get("step"), "`step`"),
             hyper=hyper,
             where=read.complaints.where(node.line),
+            kind=read.word(node.get("kind"), "`kind`", tuple(BY_KIND), ""),
         )
 
 

@@ -96,6 +96,7 @@ class OptimizerBlock:
         target: Where it goes; "" for the default.
         step: The source variable that counts its steps, or "".
         hyper: Hyperparameters by name.
+        kind: What it is, where the file doesn't tell: whose order its list then has; "" for as told.
     """
 
     source: str = ""
@@ -104,6 +105,7 @@ class OptimizerBlock:
     step: str = ""
     hyper: MappingType[str, float] = field(default_factory=dict)
     where: str = ""
+    kind: str = ""
 
     def holds(self, variable: Variable) -> bool:
         """Whether a variable's slots belong to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -70,11 +70,18 @@ def move_state(way: Way, moves: Sequence[Moved], fills: Sequence[Planned]) -> Mo
         name=way.name,
         scalars={p.name: Stored(p.key, p.tensor) for p in scalars},
         slots=slots,
-        order=way.state.order if kept and way.keeps_keys else (),
+        order=_order(way, slots, moves),
         unbound=unbound,
     )
     loose = [Planned(s.key, "?", way.name, s.tensor, group=Group((s.key,), (s.tensor,))) for s in unbound]
     return MovedState(state, (*planned, *scalars, *loose), tuple(rows))
+
+
+def _order(way: Way, slots: Mapping[SlotKey, Stored], moves: Sequence[Moved]) -> tuple[SlotKey, ...]:
+    """The source's list, by the names in the target; in another dialect it still tells the order of variables."""
+    renamed = {m.move.sources[0]: m.move.targets[0] for m in moves if len(m.move.sources) == len(m.move.targets) == 1}
+    named = [SlotKey(renamed[key.variable], key.slot) for key in way.state.order if key.variable in renamed]
+    return tuple(key for key in named if key in slots)
 
 
 def move_template_state(way: Way, moves: Sequence[Moved], fills: Sequence[Planned]) -> MovedState:

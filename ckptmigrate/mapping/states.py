@@ -10,6 +10,7 @@ from ckptmigrate.mapping.averages import EMA
 from ckptmigrate.mapping.group import Planned
 from ckptmigrate.mapping.moves import Moved
 from ckptmigrate.mapping.options import LIST_KEEPERS, OBJECT_BASED, Planning
+from ckptmigrate.mapping.owners import blocks_of, fill_in, with_owners
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.mapping.state_moves import MovedState, Way, move_state, move_template_state
 from ckptmigrate.optimizers import UNKNOWN, anew, to_dialect
@@ -35,13 +36,15 @@ def move_states(
     places = folded([s for s in planning.template.optimizers if s.kind != EMA]) if planning.template else []
     if options.optimizer == "drop":
         return _kept_averages(planning, averages, moves, fills), [r for s in states for r in _dropped(s)]
-    parts = [part for state in states for part in _split(state, planning)]
+    bound = with_owners(planning, states, places, moves)
+    averages = [*averages, *(state for state in bound if state.kind == EMA)]
+    parts = [part for state in bound if state.kind != EMA for part in _split(state, planning)]
     names = _target_names(planning, parts, places)
     by_name = {place.name: place for place in places}
     moved = []
     for (state, block), name in zip(parts, names, strict=True):
         way = _way(planning, state, block, name, by_name.get(name))
-        planning.issues.extend(way.conversion.issues)
+        planning.issues.extend(_with_block(issue, state) for issue in way.conversion.issues)
         is_changed = way.is_fresh and way.place is not None and not _is_kind(state, way.place)
         moved.append((move_template_state if is_changed else move_state)(way, moves, fills))
     taken = [name for name in names if name]
@@ -70,6 +73,13 @@ def _way(
     if place is not None and (state.kind, place.kind) in _ALIKE:
         conversion = conversion._replace(state=replace(conversion.state, kind=place.kind))
     return Way(planning, state, name, conversion, place)
+
+
+def _with_block(issue: Issue, state: OptimizerState) -> Issue:
+    """What is lost of a list without owners comes with the block that tells them."""
+    if not state.unbound or issue.kind != "slot":
+        return issue
+    return replace(issue, hint=f"{fill_in(state)}; or {issue.hint}")
 
 
 def _is_kind(state: OptimizerState, place: OptimizerState) -> bool:
@@ -155,6 +165,8 @@ _Part = tuple[OptimizerState, OptimizerBlock]
 
 def _split(state: OptimizerState, planning: Planning) -> list[_Part]:
     """The parts of a state that the mapping's blocks speak of, and the rest; each part has all of its scalars."""
+    if telling := blocks_of(planning, state):
+        return [(state, telling[0])]
     rest = dict(state.slots)
     parts: list[_Part] = []
     for block in planning.options.blocks:

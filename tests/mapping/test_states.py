@@ -13,6 +13,7 @@ import pytest
 from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.issues import exit_code
 from ckptmigrate.mapping.assignment import Assignment, Move
+from ckptmigrate.mapping.load import load
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
 from ckptmigrate.optimizers.powers import power_after
@@ -160,3 +161,51 @@ def test_loss_scaling_of_keras_3_stays_as_it_is() -> None:
     assert [s.key for o in found for s in o.scalars.values()] == [*AROUND, "iter", "learning_rate"]
     nested = checkpoint(replace(outer, wraps=inner), format_="tf2")
     assert [o.name for o in planned(nested).optimizers] == ["optimizer", "optimizer/inner_optimizer"]
+
+
+def listed() -> Checkpoint:
+    """A list without owners: m and v of w and b, whose shapes differ."""
+    stored = [("iter", number(5, "int64")), *((n, number([float(n)] * (2 + n // 3))) for n in (1, 2, 3, 4))]
+    scalars = {"iter": Stored("o/0", stored[0][1])}
+    unbound = tuple(Stored(f"o/{n}", tensor) for n, (_, tensor) in enumerate(stored[1:], 1))
+    loose = OptimizerState("optimizer", "unknown", "keras2", 5, scalars=scalars, unbound=unbound)
+    variables = {n: Variable(n, number([0.0] * size), n) for n, size in (("b", 3), ("w", 2))}
+    return Checkpoint(Path("source"), "keras-v3", variables, (loose,))
+
+
+WANTED = {("w", "m"): 1, ("w", "v"): 2, ("b", "m"): 3, ("b", "v"): 4}
+TO3 = {"dialect": "keras3", "hyper": {"learning_rate": 0.1}}
+
+
+def bound(plan: Plan) -> dict[tuple[str, str], float]:
+    (found,) = plan.optimizers
+    return {(k.variable, k.slot): float(s.tensor.read()[0]) for k, s in found.slots.items()}
+
+
+def test_a_list_without_owners_stops_the_run_with_the_block_to_fill_in() -> None:
+    plan = planned(listed(), **TO3)
+    assert stops(plan) == [("slot", "loss")]
+    (issue,) = (i for i in plan.issues if i.severity == "loss")
+    assert 'optimizers: [{from: optimizer, kind: KIND, variables: "{name:path}"}]' in issue.hint
+    assert not stops(planned(listed(), target_format="keras-v3", dialects=("keras3", "keras2")))
+
+
+def test_blocks_tell_owners_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "map.yaml"
+    path.write_text("ckptmigrate: 1\noptimizers:\n  - {kind: adam, variables: w}\n  - {kind: adam, variables: b}\n")
+    blocks = load(str(path)).optimizers
+    assert bound(planned(listed(), blocks=blocks, **TO3)) == WANTED
+    wrong = planned(listed(), blocks=tuple(reversed(blocks)), **TO3)
+    assert ("slot", "error") in stops(wrong)
+    assert any("2 variables in this order" in i.message and i.where.endswith("map.yaml:4") for i in wrong.issues)
+
+
+def test_the_templates_list_tells_owners() -> None:
+    place = state("adam", "keras2", "m v", {"iter": 0})
+    order = tuple(SlotKey(v, s) for v in ("w", "b") for s in ("m", "v"))
+    template = replace(listed(), format="tf2", optimizers=(replace(place, order=order),))
+    plan = planned(listed(), template, **TO3)
+    assert bound(plan) == WANTED
+    assert [i.severity for i in plan.issues if "taken for those of the template" in i.message] == ["note"]
+    other = planned(listed(), replace(template, optimizers=(replace(place, order=order[2:]),)), **TO3)
+    assert stops(other) == [("slot", "loss")]

@@ -87,8 +87,8 @@ def place(checkpoint: Checkpoint, template: Checkpoint | None, *, is_keras2: boo
 
 
 def _trained(checkpoint: Checkpoint, template: Checkpoint | None) -> list[str]:
-    """The trained variables where no configuration tells them: by the template's optimizer, else by the layers."""
-    for state in template.optimizers if template is not None else ():
+    """The trained variables where no configuration tells them: by an optimizer's list, else by the layers."""
+    for state in (*(template.optimizers if template is not None else ()), *checkpoint.optimizers):
         if state.order:
             return list(dict.fromkeys(key.variable for key in state.order))
     layout = checkpoint.structure.layout or ()
