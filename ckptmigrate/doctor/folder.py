@@ -90,6 +90,8 @@ def _is_there(folder: Path, entry: str) -> bool:
     """Whether TensorFlow finds a checkpoint that a state file names: relative paths begin at the folder."""
     path = folder / entry
     try:
+        if "?" in path.name:  # a pattern of shards, as the sharded Saver of version 1 wrote it
+            return any(path.parent.glob(path.name))
         return bool(path.name) and (index_file(path).is_file() or (path.is_file() and is_table(path)))
     except (OSError, ValueError):
         return False

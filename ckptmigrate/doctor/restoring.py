@@ -10,6 +10,7 @@ from ckptmigrate.doctor.comparison import Comparison, counts
 from ckptmigrate.doctor.heads import Head, heads, patterns
 from ckptmigrate.doctor.matching import match
 from ckptmigrate.doctor.paths import said_between
+from ckptmigrate.doctor.values import UNBOUND
 from ckptmigrate.doctor.ways import told, ways_on
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Entry, Variable
@@ -84,7 +85,7 @@ def _slots(comparison: Comparison) -> Iterator[Issue]:
     if comparison.matching.how == "layers' names" or mine != yours:
         return  # there is none to restore, or it is said elsewhere that it is another optimizer's
     owners = {variable.name for _, variable in comparison.pairs}
-    slots = [entry for entry in other.rows() if entry.slot and entry.name in owners and entry.slot != "?"]
+    slots = [entry for entry in other.rows() if entry.slot and entry.name in owners and entry.slot != UNBOUND]
     lost = [entry for entry in slots if entry.key not in keys]
     if lost:
         effect = _STOPS if comparison.matching.how == "keys" else "the optimizer starts anew, and says nothing"

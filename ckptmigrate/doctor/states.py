@@ -14,6 +14,7 @@ from ckptmigrate.optimizers.names import TITLES
 from ckptmigrate.table import OptimizerState
 
 _FACTORED = frozenset({"r", "c"})  # Adafactor's rows and columns have shapes of their own
+_BY_RANK = frozenset({"adafactor", "muon"})  # whose variables have different slots, depending on their rank
 _SQUARES = frozenset({"v", "vhat", "rms", "accumulator", "accum_grad", "accum_var"})
 _WHOLE = frozenset({"iter", "iterations"})
 
@@ -77,6 +78,8 @@ def _namesakes(states: list[OptimizerState]) -> Iterator[Issue]:
 
 def _incomplete(case: Case, state: OptimizerState) -> Iterator[Issue]:
     """Variables that have one slot and lack another; slots that the optimizer always has and nobody has."""
+    if state.kind in _BY_RANK:
+        return
     held: dict[str, set[str]] = defaultdict(set)
     for key in state.slots:
         held[key.variable].add(key.slot)
@@ -84,12 +87,12 @@ def _incomplete(case: Case, state: OptimizerState) -> Iterator[Issue]:
     spelled = spelling(state.kind, state.dialect)
     owed = {s.name for s in spelled.slots if not s.is_optional} - every if spelled is not None else set()
     hint = f"start the optimizer anew: {case.convert('--optimizer', 'fresh')}"
-    if owed and not every & _FACTORED:
+    if owed:
         needed, there = ", ".join(sorted(owed)), ", ".join(sorted(every))
         message = f"no variable has slot {needed}, which {state.kind} needs beside {there}"
         yield Issue("slot", "error", state.name, message, hint)
     for variable, slots in held.items():
-        if (lacking := every - slots) and not every & _FACTORED:
+        if lacking := every - slots:
             message = (
                 f"half a set of slots of {state.name}: {', '.join(sorted(slots))} and no {', '.join(sorted(lacking))}"
             )

@@ -18,6 +18,7 @@ from ckptmigrate.verification import Progress
 from ckptmigrate.wire.bundle import read_bundle
 from ckptmigrate.wire.names import index_file
 
+UNBOUND = "?"  # the slot of state whose variable the file doesn't tell
 _MOST = 0.5  # of a data file's tensors: with more broken checksums it is another file, not a damaged one
 
 
@@ -95,9 +96,15 @@ def examine_values(case: Case) -> Iterator[Issue]:
         found = case.scans.get(entry.key)
         if found is None or not (found.nan or found.inf):
             continue
-        counts = " and ".join(f"{n:,} {word}" for n, word in ((found.nan, "NaN"), (found.inf, "infinite")) if n)
-        message = f"{counts} of {found.elements:,} values, the first at [{','.join(map(str, found.first))}]: "
-        yield Issue("nan", "error", entry.label, message + _harm(entry), _cure(case, entry))
+        name = entry.key if entry.slot == UNBOUND else entry.label
+        yield Issue("nan", "error", name, f"{_counted(found)}: {_harm(entry)}", _cure(case, entry))
+
+
+def _counted(found: Scan) -> str:
+    if found.nan == found.elements:
+        return "every value is NaN"
+    counts = " and ".join(f"{n:,} {word}" for n, word in ((found.nan, "NaN"), (found.inf, "infinite")) if n)
+    return f"{counts} of {found.elements:,} values, the first at [{','.join(map(str, found.first))}]"
 
 
 def _harm(entry: Entry) -> str:

@@ -82,7 +82,7 @@ BROKEN: list[tuple[str, Callable[[Arrays], Arrays], list[tuple[str, str, str, st
     (
         "NaN in a counter",
         lambda h: {**h, "beta1_power": np.array(np.nan, np.float32)},
-        [("nan", "error", "Adam.beta1_power", "1 NaN of 1 values, the first at []: the next step")],
+        [("nan", "error", "Adam.beta1_power", "every value is NaN: the next step")],
     ),
     (
         "a negative variance",
