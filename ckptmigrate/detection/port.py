@@ -180,21 +180,18 @@ def _template(port: _Port) -> Checkpoint:
 
 
 def _check_model(config: Pipeline, family: Family, source: Checkpoint) -> None:
-    """Refuses a checkpoint that is recognised as another model's than the configuration's."""
-    try:
-        found = library.auto(source)
-    except MappingError:
-        found = ""
-    if found == family.mapping:
+    """Refuses a checkpoint that lacks what the configuration's model begins with, and says whose it looks like."""
+    lacking = [p.text for p in Mapping.load(family.mapping).source.requires if p.text not in source.variables]
+    if not lacking:
         return
     if any(name.endswith(FOLDED) for name in source.variables):
         text = "its batch normalisations are folded into the convolutions, which no TF2 detector has"
         hint = "port the graph as export_inference_graph.py wrote it, before it was optimised for inference"
         raise MappingError(text, where=str(source.path), hint=hint)
-    lacking = [p.text for p in Mapping.load(family.mapping).source.requires if p.text not in source.variables]
-    if not lacking and not found:
-        return  # a format that mappings aren't recognised by
-    looks = f"its variables are those of {found}" if found else f"it has no {', '.join(lacking)}"
+    try:
+        looks = f"its variables are those of {library.auto(source)}"
+    except MappingError:
+        looks = f"it has no {', '.join(lacking)}"
     hint = f"give the {CONFIG} that this checkpoint was trained with; ckptmigrate inspect CKPT shows its variables"
     raise MappingError(f"not a checkpoint of {config.extractor}: {looks}", where=str(source.path), hint=hint)
 
