@@ -223,23 +223,18 @@ class _Reading:
         listed += [d for path, d in self.tree.datasets.items() if path.startswith(prefix) and path not in known]
         dialect = _dialect(names, self.version)
         stored = tuple(Stored(dataset.path, tensor_of(dataset)) for dataset in listed)
-        if dialect != "keras3" or not self._is_scaled(stored):
+        if dialect != "keras3" or not _is_scaled(names, stored):
             return self._bound("optimizer", stored, names, dialect)
         count = len(WRAPPER_SCALARS)
         outer = dict(zip(WRAPPER_SCALARS, stored[:count], strict=True))
         around = OptimizerState("optimizer", WRAPPER, dialect, whole_value(outer["iter"]), scalars=outer)
         return around, *self._bound(f"optimizer/{INNER}", stored[count:], names[count:], dialect)
 
-    def _is_scaled(self, stored: Sequence[Stored]) -> bool:
-        """Whether Keras 3's loss scaling stands in front of the optimizer's own list."""
-        shapes = [s.tensor.shape for s in stored[: len(WRAPPER_SCALARS) + 1]]
-        return self._optimizer_config()[2] and len(shapes) > len(WRAPPER_SCALARS) and not any(shapes)
-
     def _bound(
         self, name: str, stored: tuple[Stored, ...], names: Sequence[str], dialect: str
     ) -> tuple[OptimizerState, ...]:
         """A list, bound to its variables where kind, order and shapes tell them."""
-        title, settings, _ = self._optimizer_config()
+        title, settings = self._optimizer_config()
         title = title or _title(names)
         told = StateList(
             name,
@@ -274,17 +269,16 @@ class _Reading:
             return [owners]
         return [by_name] if self.version.startswith("1.") else [by_name, owners]
 
-    def _optimizer_config(self) -> tuple[str, Mapping[str, Any], bool]:
-        """Class and settings of the optimizer, of the one inside a wrapper (True); nothing where they can't be read."""
+    def _optimizer_config(self) -> tuple[str, Mapping[str, Any]]:
+        """Class and settings of the optimizer, of the one inside a wrapper; nothing where they can't be read."""
         try:
             told = json.loads(text(self.attributes, naming.TRAINING_CONFIG) or "{}")["optimizer_config"]
-            is_scaled = str(told["class_name"]).rpartition(">")[2].startswith("LossScaleOptimizer")
-            if is_scaled:
+            if str(told["class_name"]).rpartition(">")[2].startswith("LossScaleOptimizer"):
                 told = told["config"]["inner_optimizer"]
             settings = dict(told["config"])
-            return str(told["class_name"]).rpartition(">")[2], settings, is_scaled
+            return str(told["class_name"]).rpartition(">")[2], settings
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return "", {}, False
+            return "", {}
 
     def blobs(self) -> dict[str, bytes]:
         """Configurations, as stored."""
@@ -295,7 +289,7 @@ class _Reading:
         """What the file says of itself."""
         facts: dict[str, Any] = {"keras_version": self.version or naming.FIRST_KERAS, "backend": self.backend}
         if self.model is not None:
-            title, settings, _ = self._optimizer_config()
+            title, settings = self._optimizer_config()
             rate = settings.get("learning_rate", settings.get("lr"))
             facts["model"] = {"name": self.model.name, "class": self.model.class_name, "layers": len(self.model.layers)}
             facts["optimizer"] = {"class": title, "learning_rate": rate} if title else None
@@ -306,6 +300,12 @@ class _Reading:
             except (ValueError, RecursionError):
                 facts["provenance"] = None
         return {key: value for key, value in facts.items() if value}
+
+
+def _is_scaled(names: Sequence[str], stored: Sequence[Stored]) -> bool:
+    """Whether Keras 3's loss scaling stands in front of the optimizer's own list."""
+    called = [name.rpartition("/")[2] for name in names[: len(WRAPPER_SCALARS)]]
+    return called[2:] == list(WRAPPER_SCALARS)[2:] and not any(s.tensor.shape for s in stored[: len(called)])
 
 
 def _dialect(names: list[str], version: str) -> str:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from ckptmigrate.optimizers.catalog import SHADOWS, by_title, spelling
+from ckptmigrate.optimizers.wrapping import WRAPPER
 
 _STEP = {"keras1": "iterations", "keras-legacy": "iter", "keras2": "iteration", "keras3": "iteration"}
 _SHARED = {slot: slot for block in SHADOWS for slot in block.slots}
@@ -58,7 +59,7 @@ class Spelled:
         'rm_sprop'
         """
         spelled = spelling(self.kind, self.dialect)
-        title = spelled.title if spelled else "Optimizer"
+        title = spelled.title if spelled else "LossScaleOptimizer" if self.kind == WRAPPER else "Optimizer"
         return snake_case(title) if self.dialect == "keras3" else title
 
     def slot(self, slot: str, weight: str) -> str:
