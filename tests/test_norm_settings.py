@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import ckptmigrate
+from ckptmigrate.doctor import diagnose
 from ckptmigrate.issues import Issue
 from ckptmigrate.listing import inspect_json
 from ckptmigrate.norm_settings import NormSettings, norm_settings
@@ -78,6 +79,12 @@ def test_a_difference_is_a_warning(tmp_path: Path) -> None:
     )
     assert momentum.message.startswith("momentum is 0.99 in the source and 0.9 in the template: predictions stay")
     assert warned(tmp_path, plain, plain) == []
+
+
+def test_doctor_compares_them_too(tmp_path: Path) -> None:
+    plain, other = configured(tmp_path, "a.keras"), configured(tmp_path, "b.keras", epsilon=1e-5)
+    (issue,) = [i for i in diagnose(plain, against=other).findings if i.kind == "batchnorm"]
+    assert issue.message.startswith("epsilon is 0.001 in the source and 1e-05 in the template")
 
 
 def test_files_of_other_formats_are_compared_by_their_layers(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from ckptmigrate.doctor.paths import said_between
 from ckptmigrate.doctor.values import UNBOUND
 from ckptmigrate.doctor.ways import told, ways_on
 from ckptmigrate.issues import Issue
+from ckptmigrate.mapping.assignment import Move
+from ckptmigrate.norm_settings import differing
 from ckptmigrate.table import Entry, Variable
 
 _SILENT = (
@@ -43,6 +45,8 @@ def examine_restoring(case: Case) -> Iterator[Issue]:
     yield from _slots(comparison)
     yield from _shapes(comparison)
     yield from _types(comparison)
+    moves = [Move((near.name,), (far.name,)) for near, far in comparison.pairs]
+    yield from differing(case.checkpoint, case.against, moves)
 
 
 def _count(comparison: Comparison, what: str) -> Issue:
