@@ -81,7 +81,7 @@ class _Job:
 
 
 def convert(
-    source: str | Path,
+    source: str | Path | Checkpoint,
     destination: str | Path,
     *,
     to: str,
@@ -105,7 +105,7 @@ def convert(
     """Converts a checkpoint.
 
     Args:
-        source: A prefix, file or folder, as people have it.
+        source: A prefix, file or folder, as people have it; or a checkpoint, which stays the caller's to close.
         destination: A bundle's prefix, a file, or a folder that ends in `/`.
         to: The target format's id.
         from_: The source format's id; "" finds out.
@@ -141,7 +141,10 @@ def convert(
     target, writer = _writer(to)
     place = destination_of(str(destination), target.default_name, writes_folder=target.is_folder)
     with ExitStack() as stack:
-        opened = stack.enter_context(formats.open_checkpoint(source, from_))
+        if isinstance(source, Checkpoint):
+            opened = source
+        else:
+            opened = stack.enter_context(formats.open_checkpoint(source, from_))
         wanted = StateOptions(flavor, optimizer, dialect, hyper or {}, dtype)
         chosen, plan_ = _planned(
             opened, target, asked, wanted, stack.enter_context, name=place.name, model=model, revise=revise

@@ -24,7 +24,7 @@ LAYERS = {
     "listing": 4,
     "chosen": 5, "compare": 5, "framework": 5, "keras1_config": 5, "provenance": 5, "renewal": 5, "staging": 5,
     "verification": 5.7, "configured": 5.5, "flavors": 5.5,
-    "conversion": 6, "": 6,
+    "conversion": 6, "averaging": 6, "": 6,
     "detection": 6.5,
     "doctor": 6.6,
     "cli": 7, "__main__": 7,

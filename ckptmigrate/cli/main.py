@@ -42,6 +42,7 @@ COMMANDS = {
     "diff": ("convert", "DIFF_EXAMPLES"),
     "doctor": ("doctor", "EXAMPLES"),
     "port-detection": ("port_detection", "EXAMPLES"),
+    "average": ("average", "EXAMPLES"),
     "mapping": ("mapping", ""),
     "formats": ("formats", ""),
 }
