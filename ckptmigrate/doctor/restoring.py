@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ckptmigrate.doctor.case import Case, trained
 from ckptmigrate.doctor.comparison import Comparison, counts
 from ckptmigrate.doctor.heads import Head, heads, patterns
+from ckptmigrate.doctor.lists import examine_lists
 from ckptmigrate.doctor.matching import match
 from ckptmigrate.doctor.paths import said_between
 from ckptmigrate.doctor.values import UNBOUND
@@ -43,6 +44,7 @@ def examine_restoring(case: Case) -> Iterator[Issue]:
     yield _count(comparison, "would be restored" if not said else "have their counterpart here")
     yield from _names(comparison)
     yield from _slots(comparison)
+    yield from examine_lists(comparison)
     yield from _shapes(comparison)
     yield from _types(comparison)
     moves = [Move((near.name,), (far.name,)) for near, far in comparison.pairs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,14 @@ import pytest
 
 import ckptmigrate
 from ckptmigrate.doctor import Diagnosis, diagnose
+from ckptmigrate.doctor.case import Case
 from ckptmigrate.doctor.heads import heads, patterns
 from ckptmigrate.doctor.matching import match_objects, offset
 from ckptmigrate.doctor.nearest import moved_scope
+from ckptmigrate.doctor.restoring import examine_restoring
+from ckptmigrate.dtypes import FLOAT32
 from ckptmigrate.objects import VALUE_SUFFIX, Attribute, Edge, Node, ObjectGraph, SlotReference
+from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Tensor, Variable
 
 from .conftest import Arrays
 
@@ -220,6 +224,31 @@ def test_files_of_another_kind() -> None:
     (issue,) = [i for i in found.findings if i.kind == "format"]
     assert issue.message == "this is tf2, the other keras-v3: Keras 3 says 'File format not supported' to it"
     assert "--to keras-v3 --template" in issue.hint
+
+
+def keras3(order: Sequence[str], name: str) -> Checkpoint:
+    """A Keras 3 file of two variables, and an optimizer that lists their slots in an order."""
+    variables = {v: Variable(v, Tensor.of(np.zeros(3, np.float32), FLOAT32), f"{v}/vars/0") for v in "ab"}
+    listed = tuple(SlotKey(v, "momentum") for v in order)
+    slots = {
+        key: Stored(f"optimizer/vars/{n}", Tensor.of(np.ones(3, np.float32), FLOAT32)) for n, key in enumerate(listed)
+    }
+    state = OptimizerState("optimizer", "momentum", "keras3", slots=slots, order=listed)
+    return Checkpoint(Path(name), "keras-v3", variables, (state,))
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "message"),
+    [
+        ("ab", "ab", ""),
+        ("ba", "ab", "2 of 2 slots would become another variable's, for lists are restored by number alone: first, "),
+        ("a", "ab", "it lists 1 slots, and optimizer of the other 2: Keras 3 says 'Skipping variable loading'"),
+    ],
+)
+def test_lists(mine: str, theirs: str, message: str) -> None:
+    case = Case("mine", keras3(mine, "mine"), keras3(theirs, "theirs"), "theirs")
+    found = [i for i in examine_restoring(case) if i.kind == "slot"]
+    assert [(i.severity, i.message[: len(message)]) for i in found] == [("error", message)] * bool(message)
 
 
 def graph(*edges: tuple[int, str, int], values: str = "", slots: tuple[SlotReference, ...] = ()) -> ObjectGraph:

@@ -112,6 +112,36 @@ def test_another_root(tmp_path: Path) -> None:
     tf.train.Checkpoint(net=target).restore(near).assert_existing_objects_matched()
 
 
+def listed(*order: str) -> tuple[Any, Any]:
+    """A Checkpoint of two variables and an optimizer that lists them in an order, and the optimizer."""
+    held = {name: tf.Variable([[1.0, 2.0]], name=name) for name in "ab"}
+    optimizer = keras.optimizers.Adam(0.1)
+    optimizer.build([held[name] for name in order])
+    optimizer.apply_gradients([(tf.fill((1, 2), 1.0 + "ab".index(name)), held[name]) for name in order])
+    return tf.train.Checkpoint(**held, optimizer=optimizer), optimizer
+
+
+def test_lists_of_another_order(tmp_path: Path) -> None:
+    """The moments of one variable become the other's, and nothing is said of it but by doctor."""
+    source, _ = listed("a", "b")
+    near = source.save(str(tmp_path / "near" / "ckpt"))
+    target, optimizer = listed("b", "a")
+    far = target.save(str(tmp_path / "far" / "ckpt"))
+    before = [m.numpy() for m in optimizer._momentums]
+    target.restore(near).assert_existing_objects_matched()
+    after = [m.numpy() for m in optimizer._momentums]
+    assert np.array_equal(after, before[::-1])
+    (issue,) = [i for i in diagnose(near, against=far).findings if i.kind == "slot"]
+    assert issue.message.startswith("4 of 4 slots would become another variable's")
+    mended = str(tmp_path / "mended")
+    assert ckptmigrate.convert(near, mended, to="tf2", template=far).verdict == "verified"
+    target.restore(mended).assert_existing_objects_matched()
+    assert np.array_equal([m.numpy() for m in optimizer._momentums], before)  # of each variable its own
+    same, _ = listed("a", "b")
+    again = diagnose(near, against=same.save(str(tmp_path / "same" / "ckpt")))
+    assert [i for i in again.findings if i.severity == "error"] == []
+
+
 def saved_by_name(folder: Path, shapes: dict[str, tuple[int, ...]]) -> str:
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
