@@ -17,7 +17,7 @@ from ckptmigrate.wire.reading import opened, source_errors
 
 _FICLONE = 0x40049409  # linux/fs.h: share the other file's blocks, where the filesystem can (btrfs, xfs)
 _STEP = 16 << 20  # bytes per call of the kernel's, so that progress shows and the disk gets its work early
-_CHUNK = 1 << 20  # bytes that come through this process at a time: they stay in the second-level cache
+_CHUNK = 1 << 18  # bytes that come through this process at a time: they stay in the second-level cache
 
 # What the calls answer where kernel or filesystem can't: then the next way is tried.
 _UNSUPPORTED = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EPERM, errno.EBADF}
@@ -44,6 +44,7 @@ class OutputFile:
         self._source = Path()  # the file that was copied from last, which stays open
         self._source_descriptor = -1
         self._sources = ExitStack()
+        self._buffer = memoryview(bytearray())  # made once: fresh memory costs more than the bytes that go through it
 
     def __enter__(self) -> OutputFile:
         return self
@@ -129,11 +130,7 @@ class OutputFile:
             count = self._kernel_copy(source, offset + done, min(_STEP, size - done), at + done) if in_kernel else -1
             if count < 0:
                 in_kernel = False
-                with source_errors(where):
-                    chunk = memoryview(os.pread(source, min(_CHUNK, size - done), offset + done))
-                if look is not None:
-                    look(chunk)
-                count = self.write(chunk, at + done)
+                count = self._passed_on(source, offset + done, size - done, at + done, look)
             if not count:
                 raise DamagedError(f"{size} bytes expected, {done} found: truncated", where=where)
             done += count
@@ -146,6 +143,18 @@ class OutputFile:
             self._source_descriptor = self._sources.enter_context(opened(file))
             self._source = file
         return self._source_descriptor
+
+    def _passed_on(
+        self, source: int, offset: int, size: int, at: int, look: Callable[[memoryview], None] | None
+    ) -> int:
+        """Bytes that came through this process; 0 at the end of the source."""
+        self._buffer = self._buffer or memoryview(bytearray(_CHUNK))
+        chunk = self._buffer[: min(_CHUNK, size)]
+        with source_errors(f"{self._source}, byte {offset}"):
+            chunk = chunk[: os.preadv(source, [chunk], offset)]
+        if look is not None:
+            look(chunk)
+        return self.write(chunk, at)
 
     def _kernel_copy(self, source: int, offset: int, size: int, at: int) -> int:
         """Bytes copied, or -1 where the kernel can't copy between these files."""
