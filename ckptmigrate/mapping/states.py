@@ -14,7 +14,7 @@ from ckptmigrate.mapping.owners import blocks_of, fill_in, with_owners
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.mapping.state_moves import MovedState, Way, move_state, move_template_state
 from ckptmigrate.optimizers import UNKNOWN, anew, to_dialect
-from ckptmigrate.optimizers.wrapping import INNER, WRAPPER_SCALARS, folded, is_scaled, parted
+from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS, folded, is_scaled, is_wrapped, parted
 from ckptmigrate.report import Row
 from ckptmigrate.table import Checkpoint, OptimizerState
 
@@ -46,11 +46,11 @@ def move_states(
         way = _way(planning, state, block, name, by_name.get(name))
         planning.issues.extend(_with_block(issue, state) for issue in way.conversion.issues)
         is_changed = way.is_fresh and way.place is not None and not _is_kind(state, way.place)
-        moved.append((move_template_state if is_changed else move_state)(way, moves, fills))
-    taken = [name for name in names if name]
-    moved += _kept_averages(planning, averages, moves, fills, taken)
+        found = (move_template_state if is_changed else move_state)(way, moves, fills)
+        moved += _wrapped(planning, way, found)
     renamed = {state.name: name for (state, _), name in zip(parts, names, strict=True)}
-    return [one for m in moved for one in _wrapped(_with_parent(m, planning, renamed))], []
+    shadows = _kept_averages(planning, averages, moves, fills, names)
+    return [*moved, *(_with_parent(m, planning, renamed) for m in shadows)], []
 
 
 def _way(
@@ -131,12 +131,22 @@ def _with_parent(moved: MovedState, planning: Planning, renamed: Mapping[str, st
     return replace(moved, state=replace(moved.state, parent=parent))
 
 
-def _wrapped(moved: MovedState) -> list[MovedState]:
+def _is_around(planning: Planning, way: Way, state: OptimizerState) -> bool:
+    """Whether the target's optimizer stands in one that scales the loss: by the template, else by the state."""
+    if way.place is not None and planning.template is not None:
+        return is_wrapped(planning.template.optimizers, way.place.name)
+    if state.dialect == "keras3":
+        return is_scaled(state)
+    stays = state.dialect == way.state.dialect and planning.options.target_format == planning.source.format
+    return stays and is_wrapped(planning.source.optimizers, way.state.name)
+
+
+def _wrapped(planning: Planning, way: Way, moved: MovedState) -> list[MovedState]:
     """Keras 3 keeps the loss scale in an optimizer around the one that it scales for."""
     state = moved.state
-    if state.dialect != "keras3" or not is_scaled(state):
-        return [moved]
-    outer, own = parted(state.scalars)
+    if not _is_around(planning, way, state):
+        return [_unscaled(planning, moved) if state.dialect == "keras3" and is_scaled(state) else moved]
+    outer, own = parted(state)
     inner = f"{state.name}/{INNER}"
     flat = {name: called for called, name in WRAPPER_SCALARS.items()}
     planned = {p.name: p for p in moved.planned if not p.slot}
@@ -147,10 +157,28 @@ def _wrapped(moved: MovedState) -> list[MovedState]:
         for name, stored in outer.items()
     )
     within = tuple(replace(p, optimizer=inner) for p in moved.planned if p.slot or p.name not in flat)
+    if outer and not is_scaled(state):
+        message = "the source scales no loss: the scale of the target's wrapper starts at its default"
+        planning.report(Issue("filled", "note", state.name, message))
     return [
-        MovedState(OptimizerState(state.name, "loss_scale", "keras3", 0, scalars=outer), around, ()),
+        MovedState(OptimizerState(state.name, WRAPPER, state.dialect, 0, scalars=outer), around, ()),
         MovedState(replace(state, name=inner, scalars=own), within, moved.dropped),
     ]
+
+
+def _unscaled(planning: Planning, moved: MovedState) -> MovedState:
+    """The template's optimizer scales no loss."""
+    message = "the loss scale isn't written: the template's optimizer has none"
+    planning.report(Issue("unholdable", "note", moved.state.name, message))
+    names = {*WRAPPER_SCALARS.values()}
+    planned = tuple(p for p in moved.planned if p.slot or p.name not in names)
+    rows = [
+        Row(f"{moved.state.name}.{p.name}", "", p.source, "dropped", detail=message)
+        for p in moved.planned
+        if not p.slot and p.name in names
+    ]
+    scalars = {name: stored for name, stored in moved.state.scalars.items() if name not in names}
+    return MovedState(replace(moved.state, scalars=scalars), planned, (*moved.dropped, *rows))
 
 
 def _dropped(state: OptimizerState) -> list[Row]:

@@ -2,6 +2,7 @@
 
 TF1, legacy Keras and tf_keras have `current_loss_scale` and `good_steps`; Keras 3's LossScaleOptimizer the same as
 `dynamic_scale` and `step_counter`, beside a step of 0 and a rate of 0 that nothing reads, and the optimizer within.
+Files of tf_keras tell of the wrapper, too, but leave its scalars out.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ WRAPPER_SCALARS: Mapping[str, str] = {
     "step_counter": "good_steps",
     "dynamic_scale": "current_loss_scale",
 }
+_FIRST_SCALE = 2.0**15  # Keras' default
 _IDLE = {
+    "good_steps": Stored("", Tensor.of(np.zeros((), np.int64), INT64)),
+    "current_loss_scale": Stored("", Tensor.of(np.array(_FIRST_SCALE, np.float32), FLOAT32)),
     f"{OUTER}iter": Stored("", Tensor.of(np.zeros((), np.int64), INT64)),
     f"{OUTER}learning_rate": Stored("", Tensor.of(np.zeros((), np.float32), FLOAT32)),
 }
@@ -35,6 +39,11 @@ _IDLE = {
 def is_scaled(state: OptimizerState) -> bool:
     """Whether it scales the loss."""
     return all(name in state.scalars for name in LOSS_SCALE)
+
+
+def is_wrapped(states: Sequence[OptimizerState], name: str) -> bool:
+    """Whether there is an optimizer in the one of that name."""
+    return any(state.name == f"{name}/{INNER}" for state in states)
 
 
 def folded(states: Sequence[OptimizerState]) -> list[OptimizerState]:
@@ -60,8 +69,10 @@ def _joined(outer: OptimizerState, inner: OptimizerState) -> OptimizerState:
     return replace(inner, name=outer.name, scalars={**inner.scalars, **own}, unbound=unbound)
 
 
-def parted(scalars: Mapping[str, Stored]) -> tuple[dict[str, Stored], dict[str, Stored]]:
-    """The wrapper's scalars under their own names, completed and in their order, and those of the optimizer within."""
-    own = {name: {**_IDLE, **scalars}[flat] for name, flat in WRAPPER_SCALARS.items()}
+def parted(state: OptimizerState) -> tuple[dict[str, Stored], dict[str, Stored]]:
+    """The wrapper's scalars under their own names, completed, and those of the optimizer within."""
     taken = {*WRAPPER_SCALARS.values()}
-    return own, {name: stored for name, stored in scalars.items() if name not in taken}
+    within = {name: stored for name, stored in state.scalars.items() if name not in taken}
+    if state.dialect != "keras3":
+        return {}, within
+    return {name: {**_IDLE, **state.scalars}[flat] for name, flat in WRAPPER_SCALARS.items()}, within

@@ -113,8 +113,9 @@ def _around(
     name: str, stored: Sequence[Stored], states: tuple[OptimizerState, ...], training: Training
 ) -> tuple[OptimizerState, ...]:
     """A wrapper for loss scaling: scalars of its own; then its inner optimizer's list again, which stands twice."""
-    own, twins = stored[: len(WRAPPER_SCALARS)], stored[len(WRAPPER_SCALARS) :]
-    scalars = dict(zip(WRAPPER_SCALARS, own, strict=False))
+    count = 0 if training.is_keras2 else len(WRAPPER_SCALARS)  # tf_keras leaves them out
+    twins = stored[count:]
+    scalars = dict(zip(WRAPPER_SCALARS, stored[:count], strict=False))
     inner = [s for state in states for s in (*state.scalars.values(), *state.slots.values(), *state.unbound)]
     inner.sort(key=lambda s: natural(s.key.rpartition("/")[2]))
     same = len(twins) == len(inner) and all(
