@@ -58,7 +58,9 @@ NO_STRINGS = ("can't hold the element type", {"allow_loss": True})
 IN_LAYERS = {
     **dict.fromkeys(("tf1-adam_scopes", "tf1-adam_twice", "tf1-keras_optimizers", "tf1-optimizers"), ONE_OPTIMIZER),
     **dict.fromkeys(("tf1-keras_optimizers_later", "tf1-optimizers_later"), ONE_OPTIMIZER),
-    **dict.fromkeys(("tf2-gan", "tf2-optimizers_legacy"), ONE_OPTIMIZER),
+    **dict.fromkeys(
+        ("tf2-gan", "tf2-optimizers_legacy", "tf2-optimizers_keras2", "tf2-optimizers_keras3"), ONE_OPTIMIZER
+    ),
     **dict.fromkeys(("tf1-big_endian", "tf1-momentum", "tf1-sharded", "tf1-sharded_partitions"), NO_RATE),
     "tf1-v1-sharded": NO_RATE,
     "tf1-ema": ("", {"optimizer": "drop", "allow_loss": True}),
