@@ -17,7 +17,7 @@ from ckptmigrate.errors import UsageError, output_errors
 from ckptmigrate.flavors import named_for, seen_from
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.issues import Issue, exit_code
-from ckptmigrate.mapping.options import KEY_KEEPERS, PlanOptions
+from ckptmigrate.mapping.options import KEY_KEEPERS, NATURAL, PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
 from ckptmigrate.norm_settings import differing
 from ckptmigrate.provenance import REVISED, leaving_out, provenance
@@ -224,6 +224,7 @@ def _planned(
         averages=asked.averages or chosen.averages,
         optimizer=wanted.optimizer,
         dialect=wanted.dialect,
+        natural=NATURAL.get(wanted.flavor, ""),
         hyper=wanted.hyper,
         dtype=wanted.dtype,
         blocks=chosen.blocks,

@@ -18,6 +18,7 @@ from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan, row_name
+from ckptmigrate.optimizers.dialects import PLACEHOLDER
 from ckptmigrate.provenance import Made, digest, how_made
 from ckptmigrate.report import Report, Row
 from ckptmigrate.table import Checkpoint, Entry, Tensor
@@ -158,10 +159,12 @@ def _row(planned: Planned, finding: Finding) -> Row:
 
 
 def _is_extra(entry: Entry, accounted: set[str]) -> bool:
-    """Whether nobody planned this tensor. A save_counter that TF2's writer made is no extra, there and from there."""
-    if entry.key in accounted:
-        return False
-    return not (entry.name == "save_counter" and not entry.optimizer)
+    """Whether nobody planned this tensor. What writers make anew is no extra, there and from there.
+
+    That is TF2's save_counter, and what lists have in the place of a slot that isn't.
+    """
+    made = entry.name.startswith(f"{PLACEHOLDER}/") if entry.optimizer else entry.name == "save_counter"
+    return entry.key not in accounted and not made
 
 
 def _by_key(checkpoint: Checkpoint) -> dict[str, Entry]:

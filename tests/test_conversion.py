@@ -67,7 +67,7 @@ ADAM = FIXTURES / "tf1" / "adam" / "model.ckpt-3"
         ("tf2/functional/ckpt-1", "tf1", {"names": "full_name"}),
         ("tf2/gan/ckpt-1", "tf1", {}),
         ("tf2/keras_amsgrad/ckpt-1", "tf1", {"allow_loss": True}),
-        ("tf2/keras2_adam/ckpt-1", "tf1", {"allow_loss": True}),
+        ("tf2/keras2_adam/ckpt-1", "tf1", {"hyper": {"beta_1": 0.9, "beta_2": 0.999}}),
         ("tf2/functional/ckpt-1", "keras-h5", {}),  # layers in layers: names of layers are given anew
         ("tf1/strings/model.ckpt", "keras-h5", {"allow_loss": True}),
     ],

@@ -57,12 +57,12 @@ def read_objects(bundle: Bundle) -> ObjectBased:
     except DamagedError as error:
         error.where = _where(bundle)
         raise
-    states = states_of(view)
+    states, guessed = states_of(view)
     claimed = set(_keys(states))
     blobs = {key: tensors[key] for key in tensors if key.endswith(ATTRIBUTES + OBJECT_CONFIG)}
     variables = _variables(view, tensors, claimed | blobs.keys())
     structure = Structure(objects=graph, blobs=Blobs(blobs))
-    return ObjectBased(view, variables, states, structure, _missing(view, bundle))
+    return ObjectBased(view, variables, states, structure, (*_missing(view, bundle), *guessed))
 
 
 class Blobs(Mapping[str, bytes]):

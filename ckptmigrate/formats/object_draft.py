@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ckptmigrate.formats.object_paths import paths_of
@@ -146,6 +146,39 @@ class Draft:
             slots[variable, name] = self._add()
         number = slots[variable, name]
         return self.hold(number, key, self.full_name(number) or full_name)
+
+    def children(self, number: int) -> dict[str, int]:
+        """The children of a node by local name."""
+        return {edge.name: edge.node for edge in reversed(self._objects[number].children)}
+
+    def restart(self, number: int) -> None:
+        """Makes a node one without children and slots."""
+        node = self._objects[number]
+        for edge in node.children:
+            self._places.pop((number, edge.name), None)
+        node.children, node.slots = [], {}
+
+    def forget(self, number: int, names: Collection[str]) -> None:
+        """Takes away the children of those names."""
+        node = self._objects[number]
+        node.children = [edge for edge in node.children if edge.name not in names]
+        for name in names:
+            self._places.pop((number, name), None)
+
+    def relist(self, number: int, name: str, members: Mapping[int, int]) -> None:
+        """Makes the child of that name a list of those nodes, by number."""
+        at = self.along(number, name)
+        self.forget(at, {edge.name for edge in self._objects[at].children if edge.name.isdecimal()})
+        for index, member in sorted(members.items()):
+            self._objects[at].children.append(Edge(str(index), member))
+            self._places[at, str(index)] = member
+
+    def renew(self, number: int, path: str) -> int:
+        """A new node at the end of a path that leads to another one."""
+        head, _, last = path.rpartition("/")
+        above = self.along(number, head) if head else number
+        self.forget(above, {unescape(last)})
+        return self.along(above, last)
 
     def leave_out(self, optimizer: int) -> None:
         """Cuts an optimizer off: edges to it go, and with them its lists of the model's variables."""

@@ -108,6 +108,26 @@ def walk(
     return paths
 
 
+def depth_first(graph: ObjectGraph, closed: Collection[int]) -> tuple[int, ...]:
+    """Every node in the order in which Keras lists variables: a layer's own first, then those of each layer in it.
+
+    Args:
+        graph: The graph.
+        closed: Nodes that are not entered: optimizers.
+    """
+    found: dict[int, None] = {}
+    pending = [0]
+    while pending:
+        number = pending.pop()
+        if number in found or number in closed:
+            continue
+        found[number] = None
+        below = [e.node for e in graph.nodes[number].children if e.name not in BOOKKEEPING_EDGES]
+        found |= dict.fromkeys(n for n in below if graph.nodes[n].attributes and n not in closed)
+        pending += [n for n in reversed(below) if n not in found]
+    return tuple(found)
+
+
 def _as_stored(node: Node, name: str) -> str:
     """The path as the node's key spells it, where the key means the same path (`a.b` for the local name a.b)."""
     for attribute in node.attributes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ckptmigrate.formats.object_lists import holds_lists, read_lists
 from ckptmigrate.formats.object_view import View, is_value
+from ckptmigrate.issues import Issue
 from ckptmigrate.objects import ATTRIBUTES
 from ckptmigrate.optimizers import recognise_object
 from ckptmigrate.optimizers.keys import split_number
@@ -13,11 +15,22 @@ from ckptmigrate.table import OptimizerState, SlotKey, Stored
 AVERAGE = "average"
 
 
-def states_of(view: View) -> tuple[OptimizerState, ...]:
-    """Every optimizer's state, averages behind it as a state of kind `ema`; an inner optimizer is one of its own."""
+def states_of(view: View) -> tuple[tuple[OptimizerState, ...], tuple[Issue, ...]]:
+    """Every optimizer's state, averages behind it as a state of kind `ema`; an inner optimizer is one of its own.
+
+    Also what was guessed, or isn't told.
+    """
     taken: set[str] = set()  # keys of slots: hostile graphs give one to two variables
-    optimizers = view.paths.optimizers.items()
-    return tuple(state for number, name in optimizers for state in _states(view, number, name, taken))
+    states: list[OptimizerState] = []
+    issues: list[Issue] = []
+    for number, name in view.paths.optimizers.items():
+        if holds_lists(view, number):
+            found = read_lists(view, number, name)
+            states += found.states
+            issues += found.issues
+        else:
+            states += _states(view, number, name, taken)
+    return tuple(states), tuple(issues)
 
 
 def _states(view: View, number: int, name: str, taken: set[str]) -> list[OptimizerState]:

@@ -18,6 +18,9 @@ OBJECT_BASED = frozenset({"tf2", "savedmodel"})
 # Formats that hold an optimizer's list as any Keras keeps it: state of theirs stays in its dialect.
 LIST_KEEPERS = frozenset({"keras-h5", "keras-v3"})
 
+# Whose optimizers a flavor is for.
+NATURAL = {"tf_keras": "keras2", "keras3": "keras3", "paths": "keras-legacy"}
+
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
@@ -30,6 +33,7 @@ class PlanOptions:
         averages: keep | use | drop | "" for the default.
         optimizer: keep | drop | fresh.
         dialect: The dialect asked for, or "".
+        natural: That of the Keras that the target is for, where it was asked for (`--flavor`), or "".
         hyper: Hyperparameters given by the user.
         dtype: Element type that floats are cast to, or "".
         blocks: The mapping's `optimizers` blocks.
@@ -41,6 +45,7 @@ class PlanOptions:
     averages: str = ""
     optimizer: str = "keep"
     dialect: str = ""
+    natural: str = ""
     hyper: Mapping[str, float] = field(default_factory=dict)
     dtype: str = ""
     blocks: tuple[OptimizerBlock, ...] = ()

@@ -234,18 +234,18 @@ def _free(base: str, taken: Sequence[str]) -> str:
 
 
 def _dialect(planning: Planning, state: OptimizerState, place: OptimizerState | None) -> str:
-    """The dialect asked for, else the template's, the source's where it can stay so, the natural one."""
+    """The dialect asked for, else the template's, the flavor's, the source's where it can stay so, the natural one."""
     source, options = planning.source, planning.options
     if options.dialect or not options.dialects:
         return options.dialect or state.dialect
     given = [o.dialect for o in planning.template.optimizers if o.kind != EMA] if planning.template else []
-    wishes = [place.dialect if place is not None else "", *given[:1]]
+    wishes = [place.dialect if place is not None else "", *given[:1], options.natural]
     if asked := next((wish for wish in wishes if wish in options.dialects), ""):
         return asked
     if source.origin == options.target_origin:
         return state.dialect
-    stays = options.target_format in LIST_KEEPERS and state.dialect in options.dialects
-    return state.dialect if stays else options.dialects[0]
+    stays = options.target_format in LIST_KEEPERS or (options.target_format in OBJECT_BASED and state.dialect != "tf1")
+    return state.dialect if stays and state.dialect in options.dialects else options.dialects[0]
 
 
 def _step(source: Checkpoint, block: OptimizerBlock) -> int | None:

@@ -266,16 +266,17 @@ def unbind(state: OptimizerState, averages: OptimizerState | None, owners: Seque
     present = {key.slot for key in held}
     blocks = [b for b in listed.blocks if present.intersection(b.slots)]
     trained = [owner for owner in owners if owner.name in having]
-    spare = iter([s for n, s in scalars.items() if n.startswith(PLACEHOLDER)])
+    spare = iter([(n, s) for n, s in scalars.items() if n.startswith(PLACEHOLDER)])
     placed: dict[SlotKey, Listing] = {}
     for seat in seats(spelled, blocks, trained, is_padded=listed.is_padded):
         if seat.is_vacant:
-            placed[seat.key] = ("", seat.key, next(spare, None))
+            name, stored = next(spare, ("", None))
+            placed[seat.key] = (name, seat.key, stored)
         elif seat.key in held:
             placed[seat.key] = ("", seat.key, held[seat.key])
     placed |= {key: ("", key, held[key]) for key in (*state.order, *held) if key in held and key not in placed}
     behind = [(n, None, scalars[n]) for n in listed.last if n in scalars]
-    rest = [(PLACEHOLDER, None, stored) for stored in spare]
+    rest = [(PLACEHOLDER, None, stored) for _, stored in spare]
     return [*front, *placed.values(), *(("", None, s) for s in state.unbound), *rest, *behind]
 
 

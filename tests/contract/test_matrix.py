@@ -18,6 +18,7 @@ from ckptmigrate.verification import diff, verify
 WRITABLE = [f.name for f in FORMATS if f.writer is not None]
 SUFFIXES = {"npz": ".npz", "safetensors": ".safetensors", "keras-v3": ".weights.h5"}
 RATE = {"hyper": {"learning_rate": 0.01}}
+BETAS = {"hyper": {"beta_1": 0.9, "beta_2": 0.999}}
 
 # Their momentum follows another schedule than that of the Keras that v3 files are for.
 NADAMS = ("k22_nadam", "k23_nadam", "tfk_legacy_nadam")
@@ -33,9 +34,9 @@ REFUSED: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("tf1-sharded", "tf2"): ("learning rate", RATE),
     ("tf1-sharded_partitions", "tf2"): ("learning rate", RATE),
     ("tf1-v1-sharded", "tf2"): ("learning rate", {"dialect": "tf1"}),
-    ("tf2-keras2_adam", "tf1"): ("keras2 into tf1", {"optimizer": "drop"}),
-    ("tf2-keras2_rmsprop", "tf1"): ("keras2 into tf1", {"optimizer": "drop"}),
-    ("tf2-keras3_adam", "tf1"): ("keras3 into tf1", {"allow_loss": True}),
+    ("tf2-keras2_adam", "tf1"): ("beta_1 and beta_2", BETAS),
+    ("tf2-keras3_adam", "tf1"): ("beta_1 and beta_2", BETAS),
+    ("keras-v3-keras2_weights", "tf2"): ("whose slot", {"optimizer": "drop"}),
     ("tf2-keras_amsgrad", "tf1"): ("no AMSGrad", {"allow_loss": True}),
     **{(f"keras-h5-{n}", "keras-v3"): ("not portable", {"optimizer": "drop"}) for n in NADAMS},
     ("tf1-optimizers_held", "tf2"): ("no way from dialect tf1", {"dialect": "tf1"}),
@@ -79,9 +80,7 @@ CHANGED: dict[tuple[str, str], tuple[str, ...]] = {
     ("tf1-keras_optimizers", "tf2"): ("training*.*",),
     ("tf1-keras_optimizers_later", "tf2"): ("training*.*",),
     # left out as the refusal said
-    ("tf2-keras2_adam", "tf1"): ("optimizer.*", "optimizer/_variables/*:?"),
-    ("tf2-keras2_rmsprop", "tf1"): ("optimizer.*", "optimizer/_variables/*:?"),
-    ("tf2-keras3_adam", "tf1"): ("optimizer.*", "optimizer/_variables/*:?"),
+    ("keras-v3-keras2_weights", "tf2"): ("optimizer.*", "optimizer/vars/*:?"),
     ("tf2-keras_amsgrad", "tf1"): ("*:vhat",),
     # TF1 stores nothing for plain gradient descent
     ("tf2-keras_sgd", "tf1"): ("optimizer.*",),
@@ -113,7 +112,8 @@ def way_back(checkpoint: Checkpoint) -> dict[str, Any]:
     if state is None:
         return {}
     steps = {} if state.step is None or state.dialect == "tf1" else {"iter": state.step}
-    return {"dialect": state.dialect, "hyper": {**state.hyper, **steps}}
+    settings = {"momentum": 0.5} if state.kind == "rmsprop" else {}  # of the newer Keras no file holds it
+    return {"dialect": state.dialect, "hyper": {**settings, **state.hyper, **steps}}
 
 
 def changes(report: Report) -> Iterator[str]:

@@ -176,12 +176,33 @@ def test_averages_are_a_state_of_their_own(save):
     assert list(momentum.slots) == [SlotKey("w", "momentum")]
 
 
-def test_lists_of_newer_optimizers_are_unbound():
-    with open_checkpoint(FIXTURES / "keras2_adam") as checkpoint:
+@pytest.mark.parametrize(
+    ("fixture", "kind", "dialect", "slots"),
+    [
+        ("keras2_adam", "adam", "keras2", ("m", "v")),
+        ("keras2_rmsprop", "rmsprop", "keras2", ("rms", "momentum")),
+        ("keras3_adam", "adam", "keras3", ("m", "v")),
+    ],
+)
+def test_lists_of_newer_optimizers_are_bound(fixture, kind, dialect, slots):
+    with open_checkpoint(FIXTURES / fixture) as checkpoint:
         (state,) = checkpoint.optimizers
-    assert state.dialect == "keras2"
-    tails = [stored.key.split("/")[2] for stored in state.unbound]
-    assert tails == [str(n) for n in range(1, 11)]
+        assert (state.kind, state.dialect, state.step) == (kind, dialect, 3)
+        assert (list(state.scalars), state.unbound) == (["iter", "learning_rate"], ())
+        trained = [v for v in checkpoint.variables.values() if v.aliases.get("full_name", ("",))[0] in TRAINED[dialect]]
+        assert set(state.order) == set(state.slots) == {SlotKey(v.name, slot) for v in trained for slot in slots}
+        names = {a.key: a.full_name for node in checkpoint.structure.objects.nodes for a in node.attributes}
+        full = {v.name: v.aliases["full_name"][0] for v in trained}
+        for key, stored in state.slots.items():
+            owner = full[key.variable] if dialect == "keras2" else full[key.variable].replace("/", "_")
+            assert owner in names[stored.key]
+            assert stored.tensor.shape == checkpoint.variables[key.variable].tensor.shape
+
+
+TRAINED = {
+    "keras2": ("d1/kernel", "d1/bias", "bn/gamma", "bn/beta", "d2/kernel"),
+    "keras3": tuple(f"sequential/{n}" for n in ("d1/kernel", "d1/bias", "bn/gamma", "bn/beta", "d2/kernel")),
+}
 
 
 # Odd graphs

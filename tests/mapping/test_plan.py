@@ -235,12 +235,20 @@ def test_layers_follow_their_variables():
     assert make_plan(source, asked, template, TF2).result().structure.layout == (Layer("e", "Dense"),)
 
 
-@pytest.mark.parametrize(("target", "dialect"), [("keras-h5", "keras3"), ("tf2", "keras-legacy")])
-def test_lists_of_any_keras_stay_as_they_are_where_files_hold_lists(target, dialect):
+@pytest.mark.parametrize(
+    ("target", "natural", "dialect"),
+    [
+        ("keras-h5", "", "keras3"),
+        ("tf2", "", "keras3"),
+        ("tf2", "keras-legacy", "keras-legacy"),
+        ("tf1", "", "keras-legacy"),
+    ],
+)
+def test_lists_of_any_keras_stay_as_they_are_where_files_hold_lists(target, natural, dialect):
     source = checkpoint(
         variable("w", numbers(2)),
         optimizers=(replace(state("adam", {("w", "m"): numbers(2), ("w", "v"): numbers(2)}), dialect="keras3"),),
         format_="keras-v3",
     )
-    options = PlanOptions(target, ("keras-legacy", "keras3"))
+    options = PlanOptions(target, ("keras-legacy", "keras3"), natural=natural)
     assert make_plan(source, assignment(plain("w")), None, options).optimizers[0].dialect == dialect

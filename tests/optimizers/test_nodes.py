@@ -89,29 +89,3 @@ def test_a_title_tells_what_children_cannot(make: Any) -> None:
     assert node(make, {}, ("accumulator",), title="ProximalAdagrad").kind == "unknown"
     assert node(make, ADAM, ("m", "v"), title="Adam").kind == "adam"
     assert node(make, ADAM, ("m", "v"), title="MyAdam").kind == "adam"
-
-
-@pytest.mark.parametrize(
-    ("children", "dialect"),
-    [
-        (
-            {"_iterations": 7, "_learning_rate": 0.5, "_variables/1": [3], "_variables/10": [1], "_variables/2": [2]},
-            "keras2",
-        ),
-        (
-            {"_iterations": 7, "_learning_rate": 0.5, "_variables/2": [3], "_variables/3": [2], "_variables/11": [1]},
-            "keras3",
-        ),
-        ({"_iterations": 7, "_current_learning_rate": 0.5, "_variables/1": [3]}, "keras2"),
-        ({"_iterations": 7, "_variables/1": [3], "_variables/2": [2]}, "keras3"),
-        ({"_variables/0": 7, "_variables/1": 0.5, "_variables/2": [3]}, "keras3"),
-    ],
-)
-def test_lists_are_held_unbound_in_their_order(make: Any, children: dict[str, Any], dialect: str) -> None:
-    state = node(make, children, ())
-    assert state.dialect == dialect
-    held = [s.key for s in (*state.scalars.values(), *state.unbound)]
-    assert sorted(held) == sorted(f"optimizer/{name}" for name in children)
-    numbers = [int(s.key.rpartition("/")[2]) for s in state.unbound]
-    assert numbers == sorted(numbers)
-    assert state.step == (7 if "_iterations" in children else None)

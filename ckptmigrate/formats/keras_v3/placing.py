@@ -297,7 +297,7 @@ def _rebuilt(
             placed.issues.append(Issue("unholdable", "note", f"{state.name}.{name}", message))
     listed = []
     for number, (name, key, stored) in enumerate(unbind(state, averages, owners)):
-        label = name if key is None or stored is None else f"{key.variable}:{key.slot}"
+        label = name if name or key is None or stored is None else f"{key.variable}:{key.slot}"
         tensor = stored.tensor if stored is not None else VACANT
         listed.append((label or f"{PLACEHOLDER}/{number}", Stored(f"{group}/{number}", tensor)))
     return listed

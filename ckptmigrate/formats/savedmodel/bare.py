@@ -10,6 +10,7 @@ import numpy as np
 from ckptmigrate.dtypes import STRING
 from ckptmigrate.formats.object_composition import compose
 from ckptmigrate.formats.object_view import is_value
+from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY, Edge, Node, ObjectGraph, SlotReference
 from ckptmigrate.table import Checkpoint, Stored, Tensor, Variable
 from ckptmigrate.wire.object_graph import encode_graph
@@ -24,10 +25,12 @@ _NO_VARIABLES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """What is to be written: `saved_model.pb`, and every tensor of the bundle under its key, the graph among them."""
+    """What is to be written: `saved_model.pb`, every tensor of the bundle under its key, the graph among them, and what
+    was assumed."""
 
     proto: bytes
     stored: tuple[Stored, ...]
+    issues: tuple[Issue, ...]
 
 
 def bare(checkpoint: Checkpoint, template: Checkpoint | None) -> Bare:
@@ -39,7 +42,9 @@ def bare(checkpoint: Checkpoint, template: Checkpoint | None) -> Bare:
     composed = compose(checkpoint, template, counts_saves=False)
     graph = pruned(composed.graph)
     proto = encode_saved_model(graph, _variables(graph, composed.stored, checkpoint))
-    return Bare(proto, (*composed.stored, Stored(GRAPH_KEY, Tensor.of(_string(encode_graph(graph)), STRING))))
+    return Bare(
+        proto, (*composed.stored, Stored(GRAPH_KEY, Tensor.of(_string(encode_graph(graph)), STRING))), composed.issues
+    )
 
 
 def pruned(graph: ObjectGraph) -> ObjectGraph:

@@ -37,7 +37,8 @@ class SavedModelWriter:
         template = _graph_of(options)
         if template is not None:
             return fill(checkpoint, template).issues
-        return (*bundles.key_issues(bare(checkpoint, options.template).stored), *_below_variables(checkpoint))
+        made = bare(checkpoint, options.template)
+        return (*bundles.key_issues(made.stored), *made.issues, *_below_variables(checkpoint))
 
     def outputs(self, name: str) -> tuple[str, ...]:
         """The folder, and all that may lie in one that is replaced."""

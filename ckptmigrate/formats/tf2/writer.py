@@ -25,7 +25,8 @@ class Tf2Writer:
 
     def check(self, checkpoint: Checkpoint, options: WriteOptions) -> tuple[Issue, ...]:
         """What can't be held: reserved keys, names that lead to one object, slots in lists that the template lacks."""
-        issues = bundles.key_issues(compose(checkpoint, options.template).stored)
+        composed = compose(checkpoint, options.template)
+        issues = [*bundles.key_issues(composed.stored), *composed.issues]
         if options.template is not None and options.template.structure.objects is not None:
             known = {a.key for node in options.template.structure.objects.nodes for a in node.attributes}
             loose = [(s.name, stored.key) for s in checkpoint.optimizers for stored in s.unbound]
