@@ -17,6 +17,7 @@ from ckptmigrate.mapping.chain import chained
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
 from ckptmigrate.mapping.rules import Mapping as Rules
+from ckptmigrate.provenance import Made
 from ckptmigrate.table import Checkpoint, Layer
 
 SYSTEM = "old_keras"
@@ -49,6 +50,12 @@ class Renewal:
     plan: Plan | None = None
     rules: Mapping[str, str] | None = None
     issues: tuple[Issue, ...] = ()
+
+    def recalled(self, made: Made | None) -> Made | None:
+        """How an output was made from `source`: less the rules that made `source` of the file."""
+        if made is None or self.rules is None or made.mapping != self.rules["name"]:
+            return made
+        return replace(made, mapping="", digest="")
 
     def completed(self, chosen: Chosen, plan: Plan) -> tuple[Chosen, Plan]:
         """A choice and plan made from `source`, as made from the file."""

@@ -20,6 +20,7 @@ from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan, row_name
 from ckptmigrate.optimizers.dialects import PLACEHOLDER
 from ckptmigrate.provenance import Made, digest, how_made
+from ckptmigrate.renewal import Renewal, family_of, renewed
 from ckptmigrate.report import Report, Row
 from ckptmigrate.table import Checkpoint, Entry, Tensor
 
@@ -309,6 +310,8 @@ def _plan_against(
     a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | None, enter: Enter
 ) -> tuple[Plan, Chosen]:
     """Plans `a` with `b` as its template, or as `b` was made from it (`made`) where nothing else is needed for that."""
+    renewal = renewed(a, asked, b.format) if not family_of(b) else Renewal(a, asked)
+    a, asked, made = renewal.source, renewal.asked, renewal.recalled(made)
     chosen = _choose(a, b, asked, made, enter)
     if not asked.template and (made is None or not made.template):  # then no value came from a template
         fills = tuple(replace(f, value="zeros") if f.value == "template" else f for f in chosen.assignment.fills)
@@ -327,7 +330,7 @@ def _plan_against(
         dtype=flags.dtype,
         blocks=chosen.blocks,
     )
-    plan = make_plan(a, chosen.assignment, chosen.template, options)
+    chosen, plan = renewal.completed(chosen, make_plan(a, chosen.assignment, chosen.template, options))
     if writer is not None and made is not None:
         unheld = writer.check(plan.result(), WriteOptions(template=chosen.template, flavor=flags.flavor))
         plan = plan.without({i.name for i in unheld if i.kind == "unholdable"}, f"{b.format} can't hold it")

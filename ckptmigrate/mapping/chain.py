@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ckptmigrate.mapping.group import Group, Planned
 from ckptmigrate.mapping.plan import Plan
+from ckptmigrate.report import Row
 
 
 def chained(first: Plan, second: Plan) -> Plan:
@@ -21,7 +22,8 @@ def chained(first: Plan, second: Plan) -> Plan:
     """
     made = {_label(p): p.group for p in first.planned if p.group is not None}
     planned = tuple(replace(p, group=_behind(p.group, made)) if p.group else p for p in second.planned)
-    return replace(second, planned=planned, dropped=(*first.dropped, *second.dropped))
+    left_out = tuple(_told(row, made) for row in second.dropped)
+    return replace(second, planned=planned, dropped=(*first.dropped, *left_out))
 
 
 def _label(planned: Planned) -> str:
@@ -29,6 +31,12 @@ def _label(planned: Planned) -> str:
     if planned.slot:
         return planned.name if planned.slot == "?" else f"{planned.name}:{planned.slot}"
     return f"{planned.optimizer}.{planned.name}" if planned.optimizer else planned.name
+
+
+def _told(row: Row, made: Mapping[str, Group]) -> Row:
+    """What the second plan leaves out, as the first one's source calls it."""
+    group = made.get(f"{row.name}:{row.slot}" if row.slot not in ("", "?") else row.name)
+    return row if group is None else replace(row, source=", ".join(group.labels))
 
 
 def _behind(group: Group, made: Mapping[str, Group]) -> Group:

@@ -137,10 +137,11 @@ def _is_held(dtype: DType) -> bool:
 def _told(checkpoint: Checkpoint, options: WriteOptions) -> dict[str, str | list[str]]:
     """Attributes of the root: by which Keras' conventions the file is, and where it is from."""
     told: dict[str, str | list[str]] = {}
-    if version := version_of(_holder(checkpoint, options)):
+    version, conventions = version_of(_holder(checkpoint, options)), "2" if _is_keras2(checkpoint, options) else "3"
+    if version and (version.startswith(conventions) or not checkpoint.optimizers):
         told[VERSION] = version
     elif options.flavor or checkpoint.optimizers:
-        told[VERSION] = "2" if _is_keras2(checkpoint, options) else "3"
+        told[VERSION] = conventions  # of another Keras than wrote the source
     record = json.dumps(options.provenance, sort_keys=True)
     if options.provenance and len(record) < MAX_ATTRIBUTE_BYTES:
         told[PROVENANCE] = record
