@@ -30,7 +30,9 @@ _PARTS = {
         for name in ("moving_stddev", "renorm_mean", "renorm_mean_weight", "renorm_stddev", "renorm_stddev_weight")
     },
 }
+_UPDATED = frozenset({*_PARTS.values(), "batches"}) - {"gamma", "beta"}  # by batches, not by the optimizer
 _PYTORCH = {"weight": "gamma", "bias": "beta", "num_batches_tracked": "batches"}
+_UNNAMED = re.compile(r"(?P<layer>.*)/(?P<leaf>vars/\d+)", re.ASCII)  # gamma or beta, in files of weights alone
 _TWIN = re.compile(r"(?P<leaf>.*moving_(?:mean|variance))_\d+", re.ASCII)
 _LAYER = re.compile(r"(?:.*[/._])?(?:batch_?norm(?:alization)?|bn)(?:_?\d+)?", re.ASCII | re.IGNORECASE)
 CLASSES = frozenset(
@@ -43,7 +45,8 @@ class BatchNorm(NamedTuple):
 
     Attributes:
         layer: The path in front of its variables' names.
-        parts: Part (gamma, beta, mean, variance, renorm_mean...) -> name of the variable, in the file's order.
+        parts: Part (gamma, beta, mean, variance, renorm_mean...) -> name of the variable, in the file's order; `vars/0`
+            where a file of weights doesn't tell whether it is gamma or beta.
         twins: Further statistics under one more number (`moving_mean_1`), which another graph made.
         path: The path through layers by their own names; `layer` where the file tells none.
     """
@@ -56,7 +59,7 @@ class BatchNorm(NamedTuple):
     @property
     def statistics(self) -> tuple[str, ...]:
         """The variables that batches update, not the optimizer."""
-        return (*(name for part, name in self.parts.items() if part not in ("gamma", "beta")), *self.twins)
+        return (*(name for part, name in self.parts.items() if part in _UPDATED), *self.twins)
 
     @property
     def lacks(self) -> tuple[str, ...]:
@@ -98,15 +101,20 @@ def _place(variable: Variable) -> tuple[str, str]:
         leaf = leaf.lstrip("_")
         if leaf in _PARTS or leaf in _PYTORCH or _TWIN.fullmatch(leaf):
             return layer, leaf
+        if unnamed := _UNNAMED.fullmatch(name):
+            return unnamed["layer"], unnamed["leaf"]
     return "", ""
 
 
 def _group(layer: str, leaves: Mapping[str, list[str]], checkpoint: Checkpoint) -> BatchNorm:
     is_pytorch = "running_mean" in leaves or "running_var" in leaves
+    is_told = any(_PARTS.get(leaf) in STATISTICS for leaf in leaves)
     parts: dict[str, str] = {}
     twins: list[str] = []
     for leaf, names in leaves.items():
         part = _PARTS.get(leaf) or (_PYTORCH.get(leaf) if is_pytorch else None)
+        if part is None and is_told and leaf.startswith("vars/"):
+            part = leaf
         if part is not None:
             parts.setdefault(part, names[0])
         elif (twin := _TWIN.fullmatch(leaf)) is not None:
@@ -161,7 +169,7 @@ def _left_behind(
 ) -> Issue:
     where, leaves = dropped[next(iter(gone.values()))], ", ".join(_leaf(name) for name in gone.values())
     rest = ", ".join(_leaf(name) for name in moved)
-    if has_template and set(gone) <= {"gamma", "beta"}:
+    if has_template and not _UPDATED & gone.keys():
         message = f"drops {leaves} of a batch normalisation: outputs stay the same only where gamma is 1 and beta is 0"
         return Issue("incomplete", "loss", layer, message, "--allow-loss goes on without", where)
     message = f"tears a batch normalisation apart: drops {leaves} and moves {rest}"

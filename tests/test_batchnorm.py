@@ -38,6 +38,8 @@ def holding(names: Sequence[str], *layers: Layer) -> Checkpoint:
         ),
         ("_gamma _beta running_mean running_std", WHOLE),
         ("weight bias running_mean running_var num_batches_tracked", (*WHOLE, "batches")),
+        ("vars/0 moving_mean moving_variance", ("vars/0", "mean", "variance")),
+        ("vars/0 vars/1", ()),
         ("gamma beta", ()),  # a LayerNorm
         ("weight bias", ()),
         ("kernel bias", ()),

@@ -58,6 +58,7 @@ _NORMALIZED = (
     *_SCALED,
     _fixed("moving_mean", "bn_mean", "running_mean"),
     _fixed("moving_variance", "bn_variance", "running_std"),  # Keras 1 called the variance so
+    _fixed("moving_stddev", when="renorm", default=False),
     _fixed("renorm_mean", when="renorm", default=False),
     _fixed("renorm_stddev", when="renorm", default=False),
 )

@@ -27,7 +27,7 @@ _NAMES = (
         "moving_mean",
         "moving_variance",
     ),
-    *("renorm_mean", "renorm_stddev", "mean", "variance", "count", "bias"),
+    *("moving_stddev", "renorm_mean", "renorm_stddev", "mean", "variance", "count", "bias"),
 )
 _MADE = {name: number for number, name in enumerate(_NAMES)}
 
