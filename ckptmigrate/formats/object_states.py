@@ -70,11 +70,14 @@ def _scalars(view: View, number: int) -> dict[str, Stored]:
 
 
 def _title(view: View, number: int) -> str:
-    """The optimizer's own name, from a full name: `Adam/iter`, `training/Adam/iter`, or a slot's `conv/w/Adam_1`."""
+    """The optimizer's own name, from a full name: `Adam/iter`, `training/Adam/beta_1`, a slot's `conv/w/Adam_1`.
+
+    What was made before the first step stands in no scope: `iter`, also where all else is `Adam/...`.
+    """
     for node, path in view.paths.owned[number].items():
         value = view.value(node)
-        if value and path == "iter":
-            return value.attribute.full_name.removesuffix("/iter").rpartition("/")[2]
+        if value and value.attribute.full_name.endswith(f"/{path}"):
+            return value.attribute.full_name.removesuffix(f"/{path}").rpartition("/")[2]
     for reference in view.graph.nodes[number].slots:
         value = view.value(reference.node)
         ending = value.attribute.full_name.rpartition("/")[2] if value else ""

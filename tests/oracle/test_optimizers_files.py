@@ -132,3 +132,17 @@ def test_objects_into_tf1(tmp_path: Path) -> None:
             session.run(steps)
         for kind in TF1:
             assert apart(session.run(weights[kind]), expected[kind]) <= ROUNDING, kind
+
+
+@pytest.mark.parametrize("is_counted_first", [False, True])
+def test_the_name_of_an_adamax(tmp_path: Path, is_counted_first: bool) -> None:
+    """Its slots and scalars are Adam's; a step that was asked for before all else stands in no scope."""
+    model = tf_keras.Sequential([tf_keras.layers.Dense(3)])
+    model.build((None, 2))
+    optimizer = OLD.Adamax(0.1)
+    if is_counted_first:
+        assert optimizer.iterations.numpy() == 0
+    trained_on(model.trainable_variables, optimizer)
+    saved = tf.train.Checkpoint(model=model, optimizer=optimizer).save(str(tmp_path / "ckpt"))
+    with open_checkpoint(saved) as checkpoint:
+        assert [(state.kind, state.step) for state in checkpoint.optimizers] == [("adamax", STEPS)]
