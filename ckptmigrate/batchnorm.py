@@ -154,7 +154,8 @@ def torn(
     issues = []
     for group in batch_norms(source).values():
         moved = [name for name in group.parts.values() if name in targets]
-        gone = {part: name for part, name in group.parts.items() if name in dropped}
+        replaced = {twin.rpartition("_")[0] for twin in group.twins if twin in targets}
+        gone = {part: n for part, n in group.parts.items() if n in dropped and n not in replaced}
         if gone and moved:
             issues.append(_left_behind(group.layer, gone, moved, dropped, has_template))
         homes = {layer for name in moved for layer in _homes(targets[name])}

@@ -66,12 +66,21 @@ def _twins(held: _Held) -> Iterator[Issue]:
     for twin in held.group.twins:
         own = twin.rpartition("_")[0]
         message = f"stands beside {own.rpartition('/')[2]}: the graph was built twice, and one of the two was trained"
-        told = [name for name in (own, twin) if (s := held.scans.get(name)) and (s.is_all(0.0) or s.is_all(1.0))]
-        if len(told) == 1:
-            trained = twin if told == [own] else own
-            message += f"; {told[0].rpartition('/')[2]} never was, so it is {trained.rpartition('/')[2]}"
-        hint = f"a mapping with `drop: {own}` and `rename: {{{twin}: {own}}}` takes the trained one"
+        unused = [name for name in (own, twin) if (s := held.scans.get(name)) and (s.is_all(0.0) or s.is_all(1.0))]
+        hint = "inspect --stats shows both; a mapping with `drop` leaves out the one that was not trained"
+        if len(unused) == 1:
+            trained = twin if unused == [own] else own
+            message += f"; {unused[0].rpartition('/')[2]} never was, so it is {trained.rpartition('/')[2]}"
+            hint = _taking(own, trained, unused[0])
         yield Issue("batchnorm", "warning", twin, message, hint)
+
+
+def _taking(own: str, trained: str, unused: str) -> str:
+    """A mapping that takes the trained twin, under the name without a number."""
+    lines = ["ckptmigrate: 1", "unmatched: keep", f"rules: [{{drop: {unused}, why: never trained}}]"]
+    if trained != own:
+        lines.append(f"rename: {{{trained}: {own}}}")
+    return "\n".join(["a mapping takes the trained one:", *lines])
 
 
 def _untrained(held: _Held) -> Iterator[Issue]:

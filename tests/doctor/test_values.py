@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ckptmigrate
 from ckptmigrate.cli.main import main
 from ckptmigrate.doctor import Diagnosis, diagnose
 from ckptmigrate.doctor.scan import Scan, scan
@@ -185,6 +186,19 @@ def test_which_twin_was_trained(examined: Examined, healthy: Arrays) -> None:
         "moving_mean_1 never was, so it is moving_mean",
         "moving_mean never was, so it is moving_mean_1",
     ]
+
+
+@pytest.mark.parametrize("trained", ["moving_mean", "moving_mean_1"])
+def test_the_mapping_that_takes_the_trained_twin(trained: str, tmp_path: Path, healthy: Arrays) -> None:
+    prefix = save(tmp_path / "model.ckpt", twins(healthy, trained))
+    hint = next(i.hint for i in diagnose(prefix).findings if i.kind == "batchnorm")
+    (tmp_path / "m.yaml").write_text(hint.partition("\n")[2] + "\n")
+    mended = tmp_path / "mended"
+    assert ckptmigrate.convert(prefix, mended, to="tf1", mapping=str(tmp_path / "m.yaml")).verdict == "verified"
+    assert diagnose(mended).findings == ()
+    with ckptmigrate.open(mended) as checkpoint:
+        values = checkpoint.variables[f"{NORM}/moving_mean"].tensor.read()
+    assert np.array_equal(values, healthy[f"{NORM}/moving_mean"])
 
 
 def test_inspect_with_statistics_says_so(tmp_path: Path, healthy: Arrays, capsys: pytest.CaptureFixture[str]) -> None:
