@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from ckptmigrate.dtypes import INT64
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.averages import EMA
 from ckptmigrate.mapping.group import Planned
@@ -13,10 +16,12 @@ from ckptmigrate.mapping.options import LIST_KEEPERS, OBJECT_BASED, Planning
 from ckptmigrate.mapping.owners import blocks_of, fill_in, with_owners
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.mapping.state_moves import MovedState, Way, move_state, move_template_state
-from ckptmigrate.optimizers import UNKNOWN, anew, to_dialect
+from ckptmigrate.optimizers import UNKNOWN, Conversion, anew, to_dialect
+from ckptmigrate.optimizers.catalog import list_of
+from ckptmigrate.optimizers.scalars import shown
 from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS, folded, is_scaled, is_wrapped, parted
 from ckptmigrate.report import Row
-from ckptmigrate.table import Checkpoint, OptimizerState
+from ckptmigrate.table import Checkpoint, OptimizerState, Stored, Tensor
 
 _LEADING = "2.3"  # the Keras whose counters are a step behind its bias correction
 # Kinds whose state may go where the other's was: (source's, template's).
@@ -72,7 +77,29 @@ def _way(
         planning.report(_other_kind(state, place))
     if place is not None and (state.kind, place.kind) in _ALIKE:
         conversion = conversion._replace(state=replace(conversion.state, kind=place.kind))
+    if options.target_format in LIST_KEEPERS:
+        conversion = _for_a_list(conversion, start)
     return Way(planning, state, name, conversion, place)
+
+
+def _for_a_list(conversion: Conversion, state: OptimizerState) -> Conversion:
+    """For files that hold the optimizer's list alone: it begins with a step, and computed settings have no place."""
+    found, issues = conversion.state, list(conversion.issues)
+    listed = list_of(found.kind, found.dialect)
+    names = (*listed.first, *listed.last) if listed else ()
+    scalars = dict(found.scalars)
+    if found.dialect != state.dialect:
+        scalars = {n: s for n, s in scalars.items() if n in names or state.scalars.get(n) is s}
+        issues = [i for i in issues if (i.kind, i.severity) != ("hyper", "note")]
+        settings = {n: v for n, v in found.hyper.items() if n not in scalars and (n, v) != ("decay", 0)}
+        told = [f"{n}={shown(v)}" for n, v in settings.items()]
+        text = f"settings stand in no list: build the optimizer with {', '.join(told)}"
+        issues += [Issue("hyper", "note", state.name, text)] if told else []
+    if "iter" in names and "iter" not in scalars and found.dialect != "keras1":
+        scalars = {"iter": Stored("", Tensor.of(np.zeros((), np.int64), INT64)), **scalars}
+        text = "the list begins with the completed steps, which nothing tells: written as 0, from where schedules go on"
+        issues.append(Issue("hyper", "warning", state.name, text, "--hyper iter=STEPS"))
+    return conversion._replace(state=replace(found, scalars=scalars), issues=tuple(issues))
 
 
 def _with_block(issue: Issue, state: OptimizerState) -> Issue:

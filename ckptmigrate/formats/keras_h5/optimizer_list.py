@@ -1,19 +1,19 @@
 """The optimizer's list of a legacy HDF5 file, as the Keras of its version keeps it.
 
-Keras 1 counts steps in float32, and some of its optimizers count none; Keras 2.2 adds dummies for Adam's vhat, 2.3 the
-counters that were missing. Facts: files of Keras 1.2.2, 2.2.4 and 2.3.1.
+Some optimizers of Keras 1 count no steps; Keras 2.2 adds dummies for Adam's vhat, 2.3 the counters that were missing.
+Facts: files of Keras 1.2.2, 2.2.4 and 2.3.1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ckptmigrate.dtypes import FLOAT32, INT64
+from ckptmigrate.dtypes import FLOAT32
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.binding import VACANT, Listing, Owner, listed_scalars, unbind
+from ckptmigrate.optimizers.binding import VACANT, Listing, Owner, unbind
 from ckptmigrate.optimizers.dialects import PLACEHOLDER
 from ckptmigrate.table import OptimizerState, Stored, Tensor
 
@@ -43,41 +43,34 @@ def lay_out(
 ) -> OptimizerList:
     """The list of a state in a file of that Keras."""
     members = unbind(state, averages, owners)
-    issues = []
-    kept = listed_scalars(state)
-    if "iter" not in kept and state.dialect != "keras1" and not state.unbound:
-        members.insert(0, ("iter", None, Stored("", _number(0, is_float=False))))
-        text = "the list begins with the completed steps, which nothing tells: written as 0, from where schedules go on"
-        issues.append(Issue("hyper", "warning", state.name, text, "--hyper iter=STEPS"))
-    if state.dialect == "keras1":
-        members = _of_keras1(state, members, version, len([o for o in owners if o.name in _having(state)]))
-    return OptimizerList([_filled(member) for member in members], tuple(issues))
+    issues: tuple[Issue, ...] = ()
+    if state.dialect == "keras1" and not any(stored is not None and stored.key for _, _, stored in members):
+        issues = tuple(_uncounted(state, version))
+        gone = {issue.name for issue in issues}
+        members = [m for m in members if f"{state.name}.{m[0]}" not in gone]
+        members += _dummies(state, version, sum(owner.name in _having(state) for owner in owners))
+    return OptimizerList([_filled(member) for member in members], issues)
 
 
 def _having(state: OptimizerState) -> set[str]:
     return {key.variable for key in state.slots}
 
 
-def _of_keras1(state: OptimizerState, members: list[Listing], version: str, owners: int) -> list[Listing]:
-    """As that version counts and pads; what was read from such a file stays as it is."""
-    if any(stored is not None and stored.key for _, _, stored in members):
-        return members
-    is_first = not version or version.startswith("1.")
-    if not version.startswith("2.3."):
-        skipped = {"iter"} if state.kind in _UNCOUNTED else set()
-        members = [m for m in members if m[0] not in {*skipped, "momentum_cache"}]
-    elif state.kind in _UNCOUNTED and members and members[0][0] != "iter":
-        members.insert(0, ("iter", None, Stored("", _number(state.step or 0, is_float=False))))
-    if is_first and members and members[0][0] == "iter":
-        members[0] = ("iter", None, Stored("", _number(state.step or 0, is_float=True)))
-    has_dummies = state.kind == "adam" and version.startswith(("2.2.", "2.3."))
-    if has_dummies and not any(key.slot == "vhat" for key in state.slots):
-        members += [(PLACEHOLDER, None, Stored("", _DUMMY))] * owners
-    return members
+def _uncounted(state: OptimizerState, version: str) -> Iterator[Issue]:
+    """The scalars that an optimizer of that version doesn't store."""
+    if version.startswith("2.3."):
+        return
+    for name in state.scalars:
+        if name == "momentum_cache" or (name == "iter" and state.kind in _UNCOUNTED):
+            text = f"Keras {version or '1'} stores none for {state.kind}"
+            yield Issue("unholdable", "note", f"{state.name}.{name}", text)
 
 
-def _number(value: int, *, is_float: bool) -> Tensor:
-    return Tensor.of(np.array(value, np.float32), FLOAT32) if is_float else Tensor.of(np.array(value, np.int64), INT64)
+def _dummies(state: OptimizerState, version: str, count: int) -> list[Listing]:
+    """What stands for the vhat that only AMSGrad has."""
+    is_padded = state.kind == "adam" and version.startswith(("2.2.", "2.3."))
+    has_vhat = any(key.slot == "vhat" for key in state.slots)
+    return [(PLACEHOLDER, None, Stored("", _DUMMY))] * count if is_padded and not has_vhat else []
 
 
 def _filled(member: Listing) -> Listing:
