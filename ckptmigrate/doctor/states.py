@@ -86,7 +86,7 @@ def _incomplete(case: Case, state: OptimizerState) -> Iterator[Issue]:
     every = set().union(*held.values())
     spelled = spelling(state.kind, state.dialect)
     owed = {s.name for s in spelled.slots if not s.is_optional} - every if spelled is not None else set()
-    hint = f"start the optimizer anew: {case.convert('--optimizer', 'fresh')}"
+    hint = f"the weights alone, so that the optimizer starts anew: {case.convert('--optimizer', 'drop')}"
     if owed:
         needed, there = ", ".join(sorted(owed)), ", ".join(sorted(every))
         message = f"no variable has slot {needed}, which {state.kind} needs beside {there}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,20 @@ def test_findings(
         assert issue.message.startswith(row[3])
     assert found.exit_code == any(row[1] == "error" for row in expected)
     assert all(i.hint for i in told if i.severity in ("error", "warning"))
+
+
+@pytest.mark.parametrize(("edit", "expected"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
+def test_proposed_commands_mend(
+    edit: Callable[[Arrays], Arrays], expected: object, tmp_path: Path, examined: Examined, healthy: Arrays
+) -> None:
+    """Every conversion that a finding proposes runs, and the finding is gone from what it writes."""
+    for issue in examined(edit(healthy)).findings:
+        for command in re.findall(r"ckptmigrate (convert .*)", issue.hint):
+            mended = tmp_path / "mended"
+            words = [str(mended) if word == "DST" else word for word in shlex.split(command)]
+            assert main([*words, "--force"]) == 0
+            again = diagnose(mended).findings
+            assert (issue.kind, issue.name, issue.message) not in [(i.kind, i.name, i.message) for i in again]
 
 
 def test_which_twin_was_trained(examined: Examined, healthy: Arrays) -> None:
