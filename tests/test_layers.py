@@ -26,6 +26,7 @@ LAYERS = {
     "verification": 5.7, "configured": 5.5, "flavors": 5.5,
     "conversion": 6, "averaging": 6, "": 6,
     "detection": 6.5,
+    "batch": 7,
     "doctor": 6.6,
     "cli": 7, "__main__": 7,
 }  # fmt: skip

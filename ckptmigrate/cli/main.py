@@ -43,6 +43,7 @@ COMMANDS = {
     "doctor": ("doctor", "EXAMPLES"),
     "port-detection": ("port_detection", "EXAMPLES"),
     "average": ("average", "EXAMPLES"),
+    "batch": ("batch", "EXAMPLES"),
     "mapping": ("mapping", ""),
     "formats": ("formats", ""),
 }

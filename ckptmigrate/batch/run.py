@@ -1,0 +1,221 @@
+"""The batch: jobs in a pool, as many at a time as processes and memory allow, each in the ledger before and after."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ckptmigrate.batch.jobs import Job, jobs_of
+from ckptmigrate.batch.ledger import DONE, FAILED, SKIPPED, STARTED, Ledger
+from ckptmigrate.batch.manifest import Entry
+from ckptmigrate.batch.work import Outcome, end_with, largest, run
+from ckptmigrate.errors import UsageError
+from ckptmigrate.issues import Issue
+
+BASE_MEMORY = 96 << 20  # bytes of a worker: Python, NumPy, an index of 10,000 variables
+TENSORS_HELD = 4  # the largest tensor of a checkpoint, its steps, and what is compared
+ATTEMPTS = 2  # of a job whose worker dies
+_TICK = 0.2  # seconds
+
+Listener = Callable[[str, Job, Outcome | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a batch runs.
+
+    Attributes:
+        workers: Processes.
+        max_memory: Bytes over all of them; None for no bound.
+        resume: Go on with the ledger of a run that ended early.
+        executor: Makes the pool, for other engines than processes of this machine.
+        listener: Told "started" and what became of each job.
+    """
+
+    workers: int = 1
+    max_memory: int | None = None
+    resume: bool = False
+    executor: Callable[[], Executor] | None = None
+    listener: Listener = lambda *_: None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What became of all jobs, in the manifest's order.
+
+    Attributes:
+        outcomes: One for each job.
+        issues: Of the manifest's entries.
+        ledger: Where the ledger lies.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    issues: tuple[Issue, ...]
+    ledger: Path
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Status -> jobs."""
+        return {s: sum(o.status == s for o in self.outcomes) for s in (DONE, SKIPPED, FAILED)}
+
+    @property
+    def exit_code(self) -> int:
+        """1 if any failed."""
+        return int(bool(self.counts[FAILED] or self.issues))
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON document of the command line."""
+        return {
+            "ledger": str(self.ledger),
+            "counts": self.counts,
+            "jobs": [outcome.record() for outcome in self.outcomes],
+            "issues": [issue.to_json() for issue in self.issues],
+        }
+
+
+def batch(
+    entries: Sequence[Entry], ledger: str | Path, base: str | Path = "", options: BatchOptions | None = None
+) -> BatchReport:
+    """Converts every checkpoint that `entries` name.
+
+    One that fails doesn't stop the rest. A killed run goes on with `resume`: what is done is recognised by the
+    provenance of its output and not written again; what has another source since is converted again.
+
+    Args:
+        entries: Of a manifest (`read_manifest`), or made in Python.
+        ledger: The file that says what became of each.
+        base: The folder that relative paths start from.
+        options: How it runs.
+
+    Raises:
+        UsageError: There is a ledger already, and `resume` isn't asked for.
+        OutputError: The ledger can't be written.
+    """
+    asked = options or BatchOptions()
+    book = Ledger(Path(ledger))
+    written = {record["dst"] for record in book.read()}
+    if written and not asked.resume:
+        hint = "--resume goes on with it; a new batch wants another manifest, or the old ledger gone"
+        raise UsageError("a ledger of an earlier run is there", where=str(book.path), hint=hint)
+    jobs, issues = jobs_of(entries, Path(base))
+    jobs = [replace(job, is_ours=job.destination in written) for job in jobs]
+    outcomes = _Pool(asked, book).run(jobs)
+    return BatchReport(tuple(outcomes[job.destination] for job in jobs), tuple(issues), book.path)
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Jobs on their way: waiting, running, ended."""
+
+    asked: BatchOptions
+    book: Ledger
+    waiting: deque[Job] = field(default_factory=deque)
+    running: dict[Future[Outcome], Job] = field(default_factory=dict)
+    needs: dict[str, int] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    suspects: set[str] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def run(self, jobs: Sequence[Job]) -> dict[str, Outcome]:
+        """Destination -> outcome, of every job."""
+        self.waiting.extend(jobs)
+        while self.waiting or self.running:
+            with self._executor() as executor:
+                try:
+                    self._drain(executor)
+                except BrokenExecutor:
+                    self._again()
+                except BaseException:
+                    executor.shutdown(wait=False, cancel_futures=True)
+                    raise
+        return self.outcomes
+
+    def _executor(self) -> Executor:
+        if self.asked.executor is not None:
+            return self.asked.executor()
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.asked.workers, context, end_with, (os.getpid(),))
+
+    def _drain(self, executor: Executor) -> None:
+        while self.waiting or self.running:
+            while self.waiting and self._fits(self.waiting[0]):
+                self._submit(executor, self.waiting.popleft())
+            ended, _ = wait(self.running, timeout=_TICK, return_when=FIRST_COMPLETED)
+            for future in ended:
+                try:
+                    outcome = future.result()
+                except BrokenExecutor:  # a worker of this machine died, and its pool with it
+                    raise
+                except Exception:  # noqa: BLE001 a cluster lost the worker, and has its own errors to say so
+                    self._once_more(self.running.pop(future))
+                else:
+                    self._end(self.running.pop(future), outcome)
+
+    def _submit(self, executor: Executor, job: Job) -> None:
+        self.attempts[job.destination] = self.attempts.get(job.destination, 0) + 1
+        self.book.append({"status": STARTED, "src": job.source, "dst": job.destination})
+        self.asked.listener(STARTED, job, None)
+        try:
+            self.running[executor.submit(run, _absolute(job))] = job
+        except BrokenExecutor:
+            self.waiting.appendleft(job)
+            self.attempts[job.destination] -= 1
+            raise
+
+    def _fits(self, job: Job) -> bool:
+        if len(self.running) >= self.asked.workers or self._is_alone():
+            return False
+        if job.destination in self.suspects and self.running:
+            return False  # if its worker dies again, nobody else's does
+        if self.asked.max_memory is None or not self.running:
+            return True
+        taken = sum(self._need(other) for other in self.running.values())
+        return taken + self._need(job) <= self.asked.max_memory
+
+    def _is_alone(self) -> bool:
+        return any(job.destination in self.suspects for job in self.running.values())
+
+    def _need(self, job: Job) -> int:
+        if job.source not in self.needs:
+            self.needs[job.source] = BASE_MEMORY + TENSORS_HELD * largest(job.source, job.options.get("from_", ""))
+        return self.needs[job.source]
+
+    def _again(self) -> None:
+        """A worker died, and the pool with it: those that ran then are tried once more, one pool later."""
+        for future, job in self.running.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._end(job, future.result())
+            else:
+                self._once_more(job)
+        self.running.clear()
+
+    def _once_more(self, job: Job) -> None:
+        """A job whose worker died is tried again, alone."""
+        if self.attempts[job.destination] < ATTEMPTS:
+            self.suspects.add(job.destination)
+            self.waiting.append(job)
+            return
+        text = "its worker died: out of memory, or killed"
+        hint = "fewer --jobs, or --max-memory; the next run with --resume tries it again"
+        issue = Issue("worker", "error", job.source, text, hint)
+        self._end(job, Outcome(job, FAILED, issues=(issue,), exit_code=1))
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        outcome = replace(outcome, job=job)
+        self.outcomes[job.destination] = outcome
+        self.book.append(outcome.record())
+        self.asked.listener(outcome.status, job, outcome)
+
+
+def _absolute(job: Job) -> Job:
+    """For workers that run elsewhere than here."""
+    end = "/" if job.destination.endswith("/") else ""
+    return replace(
+        job, source=str(Path(job.source).absolute()), destination=str(Path(job.destination).absolute()) + end
+    )

@@ -1,0 +1,200 @@
+"""Batches: what fails doesn't stop the rest, what is done isn't done again, whatever kills them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckptmigrate import formats
+from ckptmigrate.batch import BatchOptions, Entry, batch
+from ckptmigrate.batch.summary import html
+from ckptmigrate.errors import UsageError
+from ckptmigrate.verification import verify
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+KILLS = int(os.environ.get("CKPTMIGRATE_KILLS", "5"))  # the long run: 50
+
+
+class Here(Executor):
+    """An executor of this thread."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def archive(folder: Path, count: int, name: str = "momentum") -> None:
+    for number in range(count):
+        shutil.copytree(FIXTURES / "tf1" / name, folder / "models" / f"run{number}")
+
+
+def entries(to: str = "safetensors") -> list[Entry]:
+    return [Entry("models/*/model.ckpt*.index", f"new/{{parent}}.{to}", {"to": to})]
+
+
+def ran(folder: Path, **asked: Any) -> Any:
+    options = BatchOptions(executor=Here, **asked)
+    return batch(entries(), folder / "ledger.jsonl", folder, options)
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "new").iterdir()}
+
+
+def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path) -> None:
+    archive(tmp_path, 3)
+    (tmp_path / "models" / "run1" / "model.ckpt.data-00000-of-00001").write_bytes(b"short")
+    report = ran(tmp_path)
+    assert report.counts == {"done": 2, "skipped": 0, "failed": 1}
+    assert report.exit_code == 1
+    (failed,) = [outcome for outcome in report.outcomes if outcome.status == "failed"]
+    assert failed.issues
+    assert sorted(stamps(tmp_path)) == ["run0.safetensors", "run2.safetensors"]
+    records = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert [r["status"] for r in records] == ["started", "done", "started", "failed", "started", "done"]
+    page = html(report)
+    assert "not all converted" in page
+    assert page.index("failed") < page.index("run0.safetensors")
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    archive(tmp_path, 2)
+    assert ran(tmp_path).counts["done"] == 2
+    before = stamps(tmp_path)
+    with pytest.raises(UsageError, match="ledger of an earlier run"):
+        ran(tmp_path)
+    assert ran(tmp_path, resume=True).counts == {"done": 0, "skipped": 2, "failed": 0}
+    (tmp_path / "ledger.jsonl").unlink()
+    assert ran(tmp_path).counts["skipped"] == 2  # recognised by provenance alone
+    assert stamps(tmp_path) == before
+
+
+def test_a_source_that_changed_is_converted_again(tmp_path: Path) -> None:
+    archive(tmp_path, 2)
+    ran(tmp_path)
+    before = stamps(tmp_path)
+    shutil.rmtree(tmp_path / "models" / "run1")
+    shutil.copytree(FIXTURES / "tf1" / "rmsprop", tmp_path / "models" / "run1")
+    assert ran(tmp_path, resume=True).counts == {"done": 1, "skipped": 1, "failed": 0}
+    after = stamps(tmp_path)
+    assert before["run0.safetensors"] == after["run0.safetensors"]
+    assert verify(tmp_path / "models" / "run1", tmp_path / "new" / "run1.safetensors").verdict == "verified"
+
+
+def test_an_output_of_somebody_else_stays(tmp_path: Path) -> None:
+    archive(tmp_path, 1)
+    (tmp_path / "new").mkdir()
+    shutil.copy(FIXTURES / "safetensors" / "plain" / "model.safetensors", tmp_path / "new" / "run0.safetensors")
+    report = ran(tmp_path)
+    assert report.counts["failed"] == 1
+    assert report.outcomes[0].exit_code == 7
+
+
+def test_other_options_are_another_job(tmp_path: Path) -> None:
+    archive(tmp_path, 1)
+    ran(tmp_path)
+    other = [Entry("models/*/model.ckpt*.index", "new/{parent}.safetensors", {"to": "safetensors", "dtype": "float16"})]
+    report = batch(other, tmp_path / "ledger.jsonl", tmp_path, BatchOptions(executor=Here, resume=True))
+    assert report.counts["done"] == 1
+    with formats.open_checkpoint(tmp_path / "new" / "run0.safetensors") as written:
+        assert {v.tensor.dtype.name for v in written.variables.values() if v.role == "weight"} == {"float16"}
+
+
+def test_memory_bounds_how_many_run(tmp_path: Path) -> None:
+    archive(tmp_path, 4)
+    running: set[str] = set()
+    most = [0]
+
+    def listen(status: str, job: Any, _outcome: Any) -> None:
+        (running.add if status == "started" else running.discard)(job.destination)
+        most[0] = max(most[0], len(running))
+
+    report = batch(
+        entries(), tmp_path / "ledger.jsonl", tmp_path, BatchOptions(workers=4, max_memory=150 << 20, listener=listen)
+    )
+    assert report.counts["done"] == 4
+    assert most[0] == 1
+
+
+MANIFEST = """\
+ckptmigrate-batch: 1
+defaults: {to: tf2}
+entries:
+  - {from: 'models/*/model.ckpt*.index', to: 'new/{parent}/'}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    archive(tmp_path, 40, "adam")
+    (tmp_path / "batch.yaml").write_text(MANIFEST)
+    return tmp_path
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ckptmigrate", "batch", "batch.yaml", "--jobs", "2", *more]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def test_killed_at_any_time_it_goes_on(folder: Path) -> None:
+    """SIGKILL to the whole process group, again and again: nothing half-written, nothing finished written anew."""
+    chance = random.Random(7)
+    finished: dict[str, int] = {}
+    for number in range(KILLS):
+        running = start(folder, *["--resume"] * (number > 0))
+        time.sleep(chance.uniform(0.2, 1.5))
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+        for path in folder.glob("new/*/ckpt-0.index"):
+            assert formats.open_checkpoint(path.with_suffix("")).metadata["provenance"]
+            written = path.stat().st_mtime_ns
+            assert finished.setdefault(str(path), written) == written
+    last = start(folder, "--resume", "--json")
+    out, err = last.communicate()
+    told = json.loads(out)
+    assert (last.returncode, err) == (0, b"")
+    assert told["counts"]["done"] + told["counts"]["skipped"] == 40
+    for name, written in finished.items():
+        assert Path(name).stat().st_mtime_ns == written
+    for number in range(0, 40, 13):
+        assert verify(folder / "models" / f"run{number}", folder / "new" / f"run{number}").verdict == "verified"
+    assert [p.name for p in (folder / "new").iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_worker_that_dies_takes_no_other_job_with_it(folder: Path) -> None:
+    running = start(folder, "--json")
+    deadline = time.monotonic() + 60
+    victim = 0
+    while not victim and time.monotonic() < deadline:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        spawned = [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+        victim = next(iter(spawned), 0) if any(folder.glob("new/*/ckpt-0.index")) else 0
+        time.sleep(0.01)
+    os.kill(victim, signal.SIGKILL)
+    out, _ = running.communicate()
+    assert json.loads(out)["counts"] == {"done": 40, "skipped": 0, "failed": 0}
+
+
+def test_a_dask_cluster(folder: Path) -> None:
+    """Several workers, one of which is killed on the way."""
+    distributed = pytest.importorskip("distributed", reason="the dask extra isn't installed")
+    with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster:
+        running = start(folder, "--json", "--engine", f"dask:{cluster.scheduler_address}")
+        deadline = time.monotonic() + 60
+        while not any(folder.glob("new/*/ckpt-0.index")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        out, err = running.communicate(timeout=120)
+    assert json.loads(out)["counts"]["failed"] == 0, err.decode()
