@@ -87,7 +87,7 @@ def _names(comparison: Comparison) -> Iterator[Issue]:
 def _slots(comparison: Comparison) -> Iterator[Issue]:
     """Slots that stay behind though their variables are restored: once, with how many."""
     other, keys = comparison.other, comparison.matching.keys
-    mine, yours = (sorted(s.kind for s in trained(c)) for c in (comparison.case.checkpoint, other))
+    mine, yours = (sorted((s.kind, s.dialect) for s in trained(c)) for c in (comparison.case.checkpoint, other))
     if comparison.matching.how == "layers' names" or mine != yours:
         return  # there is none to restore, or it is said elsewhere that it is another optimizer's
     owners = {variable.name for _, variable in comparison.pairs}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ckptmigrate
+from ckptmigrate.cli.main import main
 from ckptmigrate.doctor import Diagnosis, diagnose
 from ckptmigrate.doctor.case import Case
 from ckptmigrate.doctor.heads import heads, patterns
@@ -29,8 +31,6 @@ Examined = Callable[..., Diagnosis]
 
 def run(command: str, folder: Path) -> int:
     """The exit code of a command that was proposed, with DST in a folder."""
-    from ckptmigrate.cli.main import main
-
     words = [str(folder / "mended" / "model.ckpt") if word == "DST" else word for word in shlex.split(command)]
     assert words[0] == "ckptmigrate"
     return main(words[1:])
@@ -218,12 +218,50 @@ def test_a_tf1_detection_checkpoint_and_its_tf2_model(tmp_path: Path) -> None:
     assert run(hint.partition(": ")[2] + " --optimizer drop --averages use", tmp_path) == 0
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "kinds"),
+    [
+        ("tf1/adam", "tf1/rmsprop", {"optimizer"}),
+        ("tf2/keras_adam", "tf2/keras_rmsprop", {"optimizer"}),
+        ("tf2/keras_adam", "tf2/keras2_adam", {"optimizer"}),
+        ("tf2/keras_adam", "tf2/keras3_adam", {"optimizer", "unrestored"}),
+        ("tf2/keras_adam", "keras-v3/keras3_adam/m.keras", {"optimizer", "format"}),
+        ("keras-v3/keras3_rmsprop/m.keras", "keras-v3/keras3_adam/m.keras", {"optimizer"}),
+        ("keras-h5/k22_adam/model.h5", "keras-h5/k22_sgd/model.h5", {"optimizer"}),
+    ],
+)
+def test_what_is_proposed_brings_everything(source: str, target: str, kinds: set[str], tmp_path: Path) -> None:
+    """Commands are typed one after another, as somebody would, until none is proposed."""
+    own, other = FIXTURES / source, FIXTURES / target
+    errors = [i for i in diagnose(own, against=other).findings if i.severity == "error"]
+    assert {i.kind for i in errors} == kinds
+    for number in range(2):
+        if not errors:
+            break
+        mended = tmp_path / str(number) / (other.name if other.suffix else "ckpt")
+        command = re.findall(r"ckptmigrate (convert .*)", errors[0].hint)[0]
+        assert main([str(mended) if word == "DST" else word for word in shlex.split(command)]) == 0
+        own = mended
+        errors = [i for i in diagnose(own, against=other).findings if i.severity == "error"]
+    assert errors == []
+
+
 def test_files_of_another_kind() -> None:
     own = FIXTURES / "tf2" / "keras_adam" / "ckpt-1"
     found = diagnose(own, against=FIXTURES / "keras-v3" / "keras3_adam" / "m.keras")
     (issue,) = [i for i in found.findings if i.kind == "format"]
     assert issue.message == "this is tf2, the other keras-v3: Keras 3 says 'File format not supported' to it"
     assert "--to keras-v3 --template" in issue.hint
+
+
+def test_a_setting_that_makes_more_slots() -> None:
+    found = diagnose(FIXTURES / "keras-h5" / "tfk_amsgrad", against=FIXTURES / "keras-v3" / "keras2_adam" / "m.keras")
+    assert [i.kind for i in found.findings if i.severity == "error"] == ["optimizer"]  # AdamW is another
+    one, other = keras3("ab", "mine"), keras3("a", "theirs")
+    more = replace(one.optimizers[0], order=(*one.optimizers[0].order, SlotKey("a", "vhat")))
+    case = Case("mine", replace(one, optimizers=(more,)), other, "theirs")
+    (issue,) = [i for i in examine_restoring(case) if i.kind == "slot"]
+    assert issue.message.endswith("; only one of them has vhat, which a setting makes")
 
 
 def keras3(order: Sequence[str], name: str) -> Checkpoint:
