@@ -97,8 +97,7 @@ def diagnose(
             return _unopened(given, error)
         scans, unread = read_values(checkpoint, progress)
         case = Case(given, checkpoint, other, str(against or ""), pipeline, scans, _installed())
-        own = checkpoint.path.name if checkpoint.format in ("tf1", "tf2") else ""
-        findings = [*checkpoint.issues, *unread, *examine_folder(case.is_in_folder(), own)]
+        findings = [*checkpoint.issues, *unread, *examine_folder(case.prefix.parent, case.prefix.name)]
         findings += [issue for examine in EXAMINATIONS for issue in examine(case)]
         used = str(checkpoint.metadata.get("used") or checkpoint.path)
         return Diagnosis(given, used, checkpoint.format, tuple(findings), len(list(checkpoint.rows())))

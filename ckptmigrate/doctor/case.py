@@ -45,10 +45,11 @@ class Case:
         words = ["ckptmigrate", "convert", shlex.quote(self.given), "DST", "--to", target, *map(shlex.quote, options)]
         return " ".join(words)
 
-    def is_in_folder(self) -> Path:
-        """The folder that the checkpoint's files stand in."""
+    @property
+    def prefix(self) -> Path:
+        """Where the checkpoint's files stand, and what their names begin with."""
         path = self.checkpoint.path
-        return path if path.is_dir() else path.parent
+        return path / "variables" / "variables" if self.checkpoint.format == "savedmodel" else path
 
 
 Examination = Callable[[Case], Iterator[Issue]]

@@ -38,6 +38,8 @@ def examine_states(case: Case) -> Iterator[Issue]:
 
 def _against(case: Case, states: list[OptimizerState]) -> Iterator[Issue]:
     wanted = list(trained(case.against)) if case.against is not None else []
+    if not states and any(issue.kind == "missing" for issue in case.checkpoint.issues):
+        return  # it may lie in the files that aren't there
     if not states:
         effect = "training on starts with fresh moments, and its loss jumps"
         if wanted:

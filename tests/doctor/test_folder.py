@@ -129,6 +129,33 @@ def test_a_data_file_that_is_missing(tmp_path: Path) -> None:
     assert diagnosis.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("fixture", "part", "message"),
+    [
+        ("tf1-v1/sharded", "*-00001-of-*", "shard model.ckpt-00001-of-00003 doesn't exist"),
+        ("safetensors/sharded", "*-00002-of-*", "a shard with 2 tensors doesn't exist"),
+        (
+            "savedmodel/tf_keras_adam/model",
+            "variables/*.data-*",
+            "data file variables.data-00000-of-00001 doesn't exist",
+        ),
+    ],
+)
+def test_parts_of_other_formats(fixture: str, part: str, message: str, tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / fixture, tmp_path / "own")
+    next((tmp_path / "own").glob(part)).unlink()
+    diagnosis = diagnose(tmp_path / "own")
+    ((severity, _, text),) = told(diagnosis, "missing")
+    assert (severity, text[: len(message)]) == ("error", message)
+    assert told(diagnosis, "optimizer") == []
+
+
+def test_remains_in_a_saved_model(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "savedmodel" / "tf_keras_adam" / "model", tmp_path / "own")
+    (tmp_path / "own" / "variables" / "variables_temp").mkdir()
+    assert [name for _, name, _ in told(diagnose(tmp_path / "own"), "leftover")] == ["variables_temp"]
+
+
 def test_a_data_file_without_its_index(train: Callable[..., Path]) -> None:
     folder = train("m-1")
     (folder / "m-1.index").unlink()
