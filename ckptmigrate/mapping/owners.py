@@ -11,7 +11,7 @@ from ckptmigrate.mapping.options import Planning
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.optimizers import UNKNOWN, spelling
 from ckptmigrate.optimizers.binding import Owner, StateList, bind
-from ckptmigrate.table import OptimizerState, Variable
+from ckptmigrate.table import Checkpoint, OptimizerState, Variable
 
 _NOT_TRAINED = frozenset({"bn_mean", "bn_variance", "counter", "rng", "metric", "table", "iterator"})
 
@@ -33,8 +33,8 @@ def _with_owners(
     blocks = blocks_of(planning, state)
     if blocks:
         return _by_blocks(planning, state, blocks)
-    alike = [place for place in places if place.dialect == state.dialect and place.order]
-    named = [place for place in alike if place.name == state.name] or (alike if len(alike) == 1 else [])
+    told = [place for place in places if place.kind != UNKNOWN]
+    named = [place for place in told if place.name == state.name] or (told if len(told) == 1 else [])
     return _by_place(planning, state, named[0], moves) if named else (state,)
 
 
@@ -61,10 +61,11 @@ def _by_blocks(
 def _by_place(
     planning: Planning, state: OptimizerState, place: OptimizerState, moves: Sequence[Moved]
 ) -> tuple[OptimizerState, ...]:
-    """The variables that the template's list has slots of, by their names in the source."""
+    """The variables that the template's list has slots of, else its layers train, by their names in the source."""
     sources = {m.move.targets[0]: m.move.sources[0] for m in moves if len(m.move.targets) == len(m.move.sources) == 1}
-    names = [sources.get(name, "") for name in dict.fromkeys(key.variable for key in place.order)]
-    if not all(names):
+    trained = list(dict.fromkeys(key.variable for key in place.order)) or _by_layers(planning.template)
+    names = [sources.get(name, "") for name in trained]
+    if not names or not all(names):
         return (state,)
     found = _bound(state, place.kind, [planning.source.variables[name] for name in names])
     if found is None:
@@ -72,6 +73,13 @@ def _by_place(
     text = f"its {len(state.unbound)} slots are taken for those of the template's {place.kind}, in the same order"
     planning.report(Issue("guess", "note", state.name, text))
     return found
+
+
+def _by_layers(template: Checkpoint | None) -> list[str]:
+    layers = (template.structure.layout if template is not None else None) or ()
+    held = dict.fromkeys(name for layer in layers for _, name in layer.attributes)
+    variables = template.variables if template is not None else {}
+    return [name for name in held if name in variables and _is_trained(variables[name])]
 
 
 def _bound(state: OptimizerState, kind: str, variables: Sequence[Variable]) -> tuple[OptimizerState, ...] | None:

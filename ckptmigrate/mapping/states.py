@@ -65,6 +65,7 @@ def _way(
     source, options = planning.source, planning.options
     hyper: dict[str, float] = {**block.hyper, **options.hyper}
     step = _step(source, block)
+    state, place = _told_apart(planning, state, place)
     dialect = _dialect(planning, state, place)
     start = state
     if options.optimizer == "fresh":
@@ -80,6 +81,20 @@ def _way(
     if options.target_format in LIST_KEEPERS:
         conversion = _for_a_list(conversion, start)
     return Way(planning, state, name, conversion, place)
+
+
+def _told_apart(
+    planning: Planning, state: OptimizerState, place: OptimizerState | None
+) -> tuple[OptimizerState, OptimizerState | None]:
+    """Legacy Keras' Adam and Adamax have slots of one name in object-based files: there the other side tells which."""
+    if place is None or {state.kind, place.kind} != {"adam", "adamax"}:
+        return state, place
+    template = planning.template
+    if state.dialect == "keras-legacy" and planning.source.origin == "tf2":
+        return replace(state, kind=place.kind), place
+    if place.dialect == "keras-legacy" and template is not None and template.origin == "tf2":
+        return state, replace(place, kind=state.kind)
+    return state, place
 
 
 def _for_a_list(conversion: Conversion, state: OptimizerState) -> Conversion:

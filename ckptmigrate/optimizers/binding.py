@@ -123,7 +123,9 @@ def bind(told: StateList, owners: Sequence[Owner]) -> tuple[tuple[OptimizerState
     scalars |= {f"{PLACEHOLDER}/{number}": stored for number, stored in enumerate(spare)}
     own = {key: s for key, s in slots.items() if key.slot != AVERAGE}
     kind = optimizer.kind if optimizer else UNKNOWN
-    state = _state(told, "sgd" if kind == "momentum" and not own else kind, scalars)
+    if kind == "momentum" and not own and not told.settings.get("momentum"):
+        kind = "sgd"  # with momentum, legacy Keras makes its slots at the first step
+    state = _state(told, kind, scalars)
     state = replace(state, slots=own, order=tuple(own))
     averages = {key: s for key, s in slots.items() if key.slot == AVERAGE}
     if not averages:

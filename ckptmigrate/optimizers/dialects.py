@@ -186,13 +186,12 @@ def _unknown_scalars(
         )
         issues.append(Issue("hyper", "note", state.name, text, flags))
     if "iter" in target.scalars and "iter" not in scalars and not any(i.kind == "needed" for i in issues):
+        is_made = bool(first) or state.dialect == "keras1"  # of which Keras itself takes missing steps for 0
         text = f"{dialect} also stores iter, the completed steps, which the source doesn't tell: "
-        if first:
+        text += "written as 0, from where schedules and decays go on." if is_made else "not written."
+        if is_made:
             scalars["iter"] = Stored("", Tensor.of(np.array(0, np.int64), INT64))
-            text += "written as 0, from where schedules and decays go on."
-        else:
-            text += "not written."
-        issues.append(Issue("hyper", "warning" if first else "note", state.name, text, "--hyper iter=STEPS"))
+        issues.append(Issue("hyper", "warning" if is_made else "note", state.name, text, "--hyper iter=STEPS"))
     return issues
 
 

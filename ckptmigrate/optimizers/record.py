@@ -127,8 +127,16 @@ class Case(NamedTuple):
     place: OptimizerState | None = None
 
     def has_place(self, slot: str) -> bool | None:
-        """Whether the target's optimizer has that slot; None where nobody tells."""
-        return any(key.slot == slot for key in self.place.slots) if self.place is not None else None
+        """Whether the target's optimizer has the slot of that setting; None where nobody tells.
+
+        Legacy Keras makes slots at the first step: then the setting tells.
+        """
+        place = self.place
+        if place is None:
+            return None
+        if slot in place.hyper or any(key.slot == slot for key in place.slots):
+            return bool(place.hyper.get(slot)) or any(key.slot == slot for key in place.slots)
+        return False if place.slots or place.dialect == "keras3" else None
 
     @property
     def slots(self) -> frozenset[str]:

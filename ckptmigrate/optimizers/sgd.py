@@ -66,6 +66,7 @@ def _product(values: np.ndarray[Any, Any], factor: float) -> np.ndarray[Any, Any
     return product
 
 
+_UNREAD = "without momentum it is read by nothing"
 _ALWAYS_SLOTS = ("keras1", "keras2")  # whose SGD has the slot without momentum, too
 
 
@@ -83,9 +84,14 @@ def change_momentum(case: Case) -> Change:
     to_tf1 = case.dialect == "tf1"
     plain = unchanged(case)
     has_place = case.has_place("momentum")
-    is_idle = case.state.dialect in _ALWAYS_SLOTS and case.hyper.get("momentum") == 0
-    if is_idle and not has_place and (case.dialect not in _ALWAYS_SLOTS or has_place is False):
-        return plain._replace(kind="sgd", dropped={"momentum": "without momentum it is read by nothing"})
+    momentum = case.hyper.get("momentum")
+    if case.state.dialect in _ALWAYS_SLOTS and not has_place and not momentum:
+        if momentum == 0 and (has_place is False or case.dialect not in _ALWAYS_SLOTS):
+            return plain._replace(kind="sgd", dropped={"momentum": _UNREAD})
+        if has_place is False:  # and nothing tells the momentum
+            text = "the template's SGD has no momentum: the slots, which the source has without momentum too, go"
+            note = Issue("guess", "warning", case.state.name, text, "--hyper momentum=0.9 keeps them")
+            return plain._replace(kind="sgd", dropped={"momentum": _UNREAD}, issues=(note,))
     if to_tf1 == (case.state.dialect == "tf1") or "momentum" not in case.slots:
         return plain
     rate = last_rate(case)

@@ -17,7 +17,7 @@ from ckptmigrate.mapping.load import load
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
 from ckptmigrate.optimizers.powers import power_after
-from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Tensor, Variable
+from ckptmigrate.table import Checkpoint, Layer, OptimizerState, SlotKey, Stored, Structure, Tensor, Variable
 
 TF2 = PlanOptions("tf2", ("keras-legacy", "tf1", "keras2", "keras3"))
 
@@ -94,6 +94,20 @@ def test_adamw_takes_adams_state() -> None:
     plan = planned(checkpoint(ADAM), checkpoint(place, format_="tf2"))
     assert not stops(plan)
     assert [(o.kind, o.dialect) for o in plan.optimizers] == [("adamw", "keras3")]
+
+
+def test_adamax_and_adam_of_legacy_objects_are_told_apart_by_the_other_side() -> None:
+    """Their slots have the same names there."""
+    legacy = state("adam", "keras-legacy", "m v", {"iter": 5, "learning_rate": 0.5})
+    place = state("adamax", "keras3", "m v", {"iter": 0, "learning_rate": 0.5})
+    objects = replace(checkpoint(legacy), format="tf2")
+    plan = planned(objects, checkpoint(place, format_="keras-v3"))
+    assert not stops(plan)
+    assert [(o.kind, o.dialect) for o in plan.optimizers] == [("adamax", "keras3")]
+    back = planned(checkpoint(place, format_="keras-v3"), objects)
+    assert not stops(back)
+    assert [(o.kind, o.dialect) for o in back.optimizers] == [("adamax", "keras-legacy")]
+    assert stops(planned(checkpoint(place, format_="keras-v3"), replace(objects, format="keras-h5")))
 
 
 def test_the_template_tells_the_dialect() -> None:
@@ -207,5 +221,9 @@ def test_the_templates_list_tells_owners() -> None:
     plan = planned(listed(), template, **TO3)
     assert bound(plan) == WANTED
     assert [i.severity for i in plan.issues if "taken for those of the template" in i.message] == ["note"]
+    layers = (Layer("a", "", (("w", "w"),)), Layer("c", "", (("b", "b"),)))
+    untrained = replace(place, slots={}, order=())
+    fresh = replace(template, optimizers=(untrained,), structure=Structure(layout=layers))
+    assert bound(planned(listed(), fresh, **TO3)) == WANTED
     other = planned(listed(), replace(template, optimizers=(replace(place, order=order[2:]),)), **TO3)
     assert stops(other) == [("slot", "loss")]

@@ -77,6 +77,17 @@ def test_the_place_tells_what_the_target_has() -> None:
     idle = state("momentum", "keras1", ["momentum"], {"momentum": 0.0})
     assert list(to_dialect(idle, "keras3", place=without).dropped) == ["momentum"]
     assert not to_dialect(idle, "keras3", place=with_momentum).dropped
+    untold = to_dialect(state("momentum", "keras2", ["momentum"], {}), "keras3", place=without)
+    assert list(untold.dropped) == ["momentum"]
+    assert [i.severity for i in untold.issues if "--hyper momentum=0.9" in i.hint] == ["warning"]
+
+
+def test_legacy_keras_makes_its_slots_at_the_first_step() -> None:
+    """A template before any training has none: its momentum tells."""
+    untrained = state("momentum", "keras-legacy", [], {"momentum": 0.9})
+    assert not to_dialect(state("momentum", "keras2", ["momentum"], {}), "keras-legacy", place=untrained).dropped
+    without = state("sgd", "keras-legacy", [], {"momentum": 0.0})
+    assert to_dialect(state("momentum", "keras2", ["momentum"], {}), "keras-legacy", place=without).dropped
 
 
 @pytest.mark.parametrize("to", DIALECTS)
@@ -127,6 +138,10 @@ def test_a_list_has_a_step() -> None:
     conversion = to_dialect(state("momentum", "tf1", ["momentum"]), "keras2")
     assert conversion.state.scalars["iter"].tensor.read() == 0
     assert [i.hint for i in conversion.issues if i.severity == "warning"] == ["--hyper iter=STEPS"]
+    uncounted = state("rmsprop", "keras1", ["rms"])
+    uncounted = OptimizerState("o", "rmsprop", "keras1", None, RATE, {}, uncounted.slots)
+    assert to_dialect(uncounted, "keras-legacy").state.scalars["iter"].tensor.read() == 0
+    assert "iter" not in to_dialect(state("momentum", "tf1", ["momentum"]), "keras-legacy").state.scalars
 
 
 @pytest.mark.parametrize("to", KERAS)
