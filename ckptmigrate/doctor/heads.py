@@ -16,7 +16,7 @@ _ANCHORED = re.compile(r"box_?predictor|class_?predict|box_?encoding|/class_net|
 
 
 class Head(NamedTuple):
-    """Variables whose last (or only differing) extent is another by one and the same ratio.
+    """Variables whose last extent alone is another, by one and the same ratio.
 
     Attributes:
         names: In the other checkpoint.
@@ -30,7 +30,7 @@ class Head(NamedTuple):
 
 
 def heads(shapes: Mapping[str, tuple[Shape, Shape]]) -> list[Head]:
-    """Groups variables by the ratio of the one extent that differs.
+    """Groups variables by the ratio of their last extents, where only that differs: so many outputs.
 
     Args:
         shapes: Name -> its shape here and there.
@@ -40,9 +40,8 @@ def heads(shapes: Mapping[str, tuple[Shape, Shape]]) -> list[Head]:
     """
     found: dict[tuple[int, int], list[tuple[str, int, int]]] = {}
     for name, (near, far) in shapes.items():
-        differing = [(a, b) for a, b in zip(near, far, strict=False) if a != b]
-        if len(near) == len(far) and len(differing) == 1 and min(differing[0]) > 0:
-            a, b = differing[0]
+        if near and len(near) == len(far) and near[:-1] == far[:-1] and min(near[-1], far[-1]) > 0:
+            a, b = near[-1], far[-1]
             common = math.gcd(a, b)
             found.setdefault((a // common, b // common), []).append((name, a, b))
     return [_head(members) for members in found.values()]

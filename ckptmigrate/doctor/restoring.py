@@ -111,22 +111,23 @@ def _shapes(comparison: Comparison) -> Iterator[Issue]:
         for near, far in comparison.pairs
         if near.tensor.shape != far.tensor.shape and not (near.tensor.is_open or far.tensor.is_open)
     }
-    found = heads(differing)
+    found = heads(differing) if len(differing) < len(comparison.pairs) * _FEW else []  # else another width
     explained = {name: head for head in found for name in head.names}
     for head in found:
         yield _head(comparison, head, sorted(differing))
     for name, (near, far) in differing.items():
         message = f"is {_extents(near)} here and {_extents(far)} in the other: TensorFlow refuses to restore it"
-        hint = "" if name in explained else _anew(comparison, [name])
+        hint = "" if name in explained else _anew(comparison, list(differing))
         yield Issue("shape", "error", name, message, hint)
 
 
 def _head(comparison: Comparison, head: Head, differing: Sequence[str]) -> Issue:
     near, far = head.classes
     extents = ", ".join(f"{a} -> {b}" for a, b in head.extents)
+    number = len(head.names)
     message = (
-        f"{len(head.names)} variables differ in one extent ({extents}), as heads of {near} and {far} classes do, the "
-        "background counted: they have to be trained anew, the rest can be kept"
+        f"{number} variables differ in their last extent ({extents}), as heads of {near} and {far} classes do, "
+        "the background counted: they have to be trained anew, the rest can be kept"
     )
     return Issue("head", "error", "", message, _anew(comparison, head.names, differing))
 

@@ -114,7 +114,9 @@ def test_another_number_of_classes(tmp_path: Path, examined: Examined, healthy: 
     found = examined(healthy, against=with_classes(healthy, 11))
     assert set(messages(found, "shape")) == {"net/logits/weights", "net/logits/biases"}
     (head,) = [i for i in found.findings if i.kind == "head"]
-    assert head.message.startswith("2 variables differ in one extent (91 -> 11), as heads of 91 and 11 classes do")
+    assert head.message.startswith(
+        "2 variables differ in their last extent (91 -> 11), as heads of 91 and 11 classes do"
+    )
     assert run(head.hint, tmp_path) == 0
     with ckptmigrate.open(tmp_path / "mended" / "model.ckpt") as mended:
         kept = mended.variables["net/conv/weights"].tensor.read()
@@ -129,6 +131,13 @@ def test_other_shapes_that_are_no_heads(examined: Examined, healthy: Arrays) -> 
     assert messages(found, "shape") == {
         "net/conv/weights": "is [3,3,2,4] here and [5,5,2,4] in the other: TensorFlow refuses to restore it"
     }
+
+
+def test_another_width_is_no_head(examined: Examined, healthy: Arrays) -> None:
+    wide = {name: np.concatenate([a, a], -1) if a.shape else a for name, a in healthy.items()}
+    found = examined(healthy, against=wide)
+    assert messages(found, "head") == {}
+    assert len(messages(found, "shape")) == 7
 
 
 def test_other_types(examined: Examined, healthy: Arrays) -> None:
@@ -158,6 +167,8 @@ def test_other_types(examined: Examined, healthy: Arrays) -> None:
             [((91, 12), 1), ((90, 11), 1)],
         ),
         ({"conv/w": ((3, 3, 2, 4), (5, 5, 2, 4))}, []),
+        ({"dense/w": ((512, 10), (1024, 10))}, []),  # inputs of another size
+        ({"x": ((), ()), "y": ((0,), (3,))}, []),
         ({"w": ((3,), (3, 1))}, []),
     ],
 )
