@@ -20,6 +20,7 @@ from ckptmigrate.table import Checkpoint
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 ROOT = Path(__file__).resolve().parents[2] / "fixtures"
+collect_ignore = ["resuming"]  # shared by tests, with the frameworks imported at the top
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
