@@ -60,13 +60,14 @@ def to_dialect(
         step: Completed steps for optimizers that store none (`global_step`).
         lead: How many steps the optimizer is ahead of the ones it counted, where it corrects a bias (Keras 2.3: 1).
         place: The state in whose place it goes (a template's): which slots that optimizer has, and whether a rate.
-        regains: Whether scalars are computed that the source's format loses and the target's holds (Nadam's product).
+        regains: Whether scalars are computed that the source's format loses and the target's holds (Nadam's product,
+            and the hyperparameters that are known).
 
     Raises:
         UsageError: `iter` is no number of steps.
     """
     if dialect == state.dialect:
-        return _regained(state, hyper or {}) if regains else Conversion(replace(state, slots={}))
+        return _regained(state, hyper or {}, place) if regains else Conversion(replace(state, slots={}))
     if state.wraps is not None:
         inner = to_dialect(state.wraps, dialect, hyper=hyper, step=step, lead=lead, place=place)
         return _around(inner, state, dialect)
@@ -91,16 +92,21 @@ def to_dialect(
     return conversion._replace(issues=(*ahead, *conversion.issues))
 
 
-def _regained(state: OptimizerState, hyper: Mapping[str, float]) -> Conversion:
+def _regained(state: OptimizerState, hyper: Mapping[str, float], place: OptimizerState | None) -> Conversion:
     """The state as it is, and what its file lost."""
-    optimizer = BY_KIND.get(state.kind)
-    if optimizer is None or optimizer.regain is None:
+    optimizer, known = BY_KIND.get(state.kind), {**state.hyper, **hyper}
+    if optimizer is None or state.dialect not in optimizer.dialects:
         return Conversion(replace(state, slots={}))
-    case = Case(state, state.dialect, {**state.hyper, **hyper}, None, frozenset(hyper))
-    change = optimizer.regain(case)
-    made = {n: Stored("", t) for n, t in change.scalars.items() if n not in state.scalars}
+    case = Case(state, state.dialect, known, None, frozenset(hyper), place)
+    change = optimizer.regain(case) if optimizer.regain else Change()
+    # Keras 3 lists its rate wherever it has one; what has none there has a schedule
+    lost = optimizer.dialects[state.dialect].hyper if state.dialect != "keras3" else {}
+    told = {n: known[n] for n in lost if n in known and (place is None or n in place.scalars)}
+    numbers = {n: Tensor.of(np.array(value, np.float32), FLOAT32) for n, value in told.items()}
+    texts = {**{n: shown(value) for n, value in told.items()}, **change.texts}
+    made = {n: Stored("", t) for n, t in {**numbers, **change.scalars}.items() if n not in state.scalars}
     whole = replace(state, slots={}, scalars={**state.scalars, **made})
-    return Conversion(whole, steps_text=change.texts, issues=change.issues)
+    return Conversion(whole, steps_text={n: t for n, t in texts.items() if n in made}, issues=change.issues)
 
 
 _DECAYING = ("keras1", "keras-legacy")  # dialects whose optimizers have a decay of their own
