@@ -50,6 +50,11 @@ def configured(source: Checkpoint, target: str, name: str, flavor: str) -> tuple
     return replace(source, structure=structure, metadata=metadata), wanted, tuple(issues)
 
 
+def flavor_of(source: Checkpoint, target: str, name: str, flavor: str) -> str:
+    """The flavor of an output: as asked, else the one that its configuration was translated for, else ""; see above."""
+    return _needed(source, target, name, flavor) or flavor
+
+
 def _needed(source: Checkpoint, target: str, name: str, flavor: str) -> str:
     """The flavor to translate a configuration to; "" where it is right, or the output holds none."""
     if _CONFIG not in source.structure.blobs or flavor == "paths":

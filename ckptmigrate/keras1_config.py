@@ -180,6 +180,15 @@ _FORMATS = {"th": "channels_first", "tf": "channels_last"}
 _IMPLEMENTATIONS = {"cpu": 0, "mem": 1, "gpu": 2}
 
 
+def class_of(name: str) -> str:
+    """What Keras 2 calls a class of Keras 1; the same name where that isn't known.
+
+    >>> class_of("Deconvolution2D"), class_of("Mine")
+    ('Conv2DTranspose', 'Mine')
+    """
+    return _CLASSES[name].name if name in _CLASSES else name
+
+
 def translated(config: bytes | None) -> tuple[dict[str, bytes], tuple[Issue, ...]]:
     """The configuration's blob for Keras 2, none where it can't be; and what there is to say of it."""
     if config is None:

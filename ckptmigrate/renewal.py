@@ -7,18 +7,18 @@ checkpoint that flavors, templates and pairing take like any other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ckptmigrate.chosen import Chosen, MappingOptions
 from ckptmigrate.issues import Issue, exit_code
-from ckptmigrate.keras1_config import MODEL_CONFIG, translated
+from ckptmigrate.keras1_config import MODEL_CONFIG, class_of, translated
 from ckptmigrate.mapping.chain import chained
 from ckptmigrate.mapping.options import PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
 from ckptmigrate.mapping.rules import Mapping as Rules
 from ckptmigrate.provenance import Made
-from ckptmigrate.table import Checkpoint, Layer
+from ckptmigrate.table import Checkpoint, Layer, Variable
 
 SYSTEM = "old_keras"
 AUTO = "auto"
@@ -26,6 +26,7 @@ TARGETS = frozenset({"keras-h5", "keras-v3", "tf2", "savedmodel"})
 VERSION = "2.2.4"  # of the files that the result is like: the last Keras with Keras 1's lists of optimizer state
 
 _LAYER_PATH = "layer_path"
+_NO_CLASSES = ("own", "unknown")
 _RULES = {
     "keras1-tensorflow": "keras/keras1",
     "keras1-theano": "keras/keras1_theano",
@@ -77,13 +78,20 @@ def renewed(source: Checkpoint, asked: MappingOptions, target: str) -> Renewal:
     Raises:
         MappingError: The mapping can't be read.
     """
-    family, rules = family_of(source), _asked_for(asked)
-    if not family or asked.reverse or asked.names or (rules is None and asked.mapping not in ("", AUTO)):
+    family = family_of(source)
+    if not family:
         return Renewal(source, asked)
+    rules = _asked_for(asked)
+    if asked.reverse or asked.names or (rules is None and asked.mapping not in ("", AUTO)):
+        message = "names and values are seen as the old Keras stored them, and kernels stay so"
+        hint = (
+            "without --mapping and --names, rules of the library bring them into the form that Keras 2 and later have"
+        )
+        return Renewal(source, asked, issues=(Issue("kernels", "note", "", message, hint),))
     left = replace(asked, mapping="")
     if rules is None and not asked.mapping and target not in TARGETS:
-        message = "values and names stay as the old Keras stored them; this format is for no Keras in particular"
-        hint = f"--mapping {AUTO} converts them to what Keras 2 and later have"
+        message = "names and values stay as the old Keras stored them; this format is for no Keras in particular"
+        hint = f"--mapping {AUTO} brings them into the form that Keras 2 and later have"
         return Renewal(source, left, issues=(Issue("kernels", "note", "", message, hint),))
     if rules is None and family not in _RULES:
         message = "kernels of convolutions are flipped if the backend was Theano, which nothing in the file tells"
@@ -94,8 +102,13 @@ def renewed(source: Checkpoint, asked: MappingOptions, target: str) -> Renewal:
 
 def family_of(source: Checkpoint) -> str:
     """`keras1-tensorflow`, `keras1-theano`, `keras1-unknown`, `keras2-theano`; "" for what isn't old."""
-    first = next((v.aliases[SYSTEM][0] for v in source.variables.values() if v.aliases.get(SYSTEM)), "")
+    first = next((v.aliases[SYSTEM][0] for v in _old(source)), "")
     return first.partition("/")[0]
+
+
+def _old(source: Checkpoint) -> Iterator[Variable]:
+    """The variables that rules for old Keras can speak of."""
+    return (v for v in source.variables.values() if v.aliases.get(SYSTEM))
 
 
 def _asked_for(asked: MappingOptions) -> Rules | None:
@@ -130,7 +143,9 @@ def _result(source: Checkpoint, plan: Plan) -> tuple[Checkpoint, tuple[Issue, ..
         blobs = {**blobs, **config}
     made = plan.result()
     became = {label: p.name for p in plan.planned if p.group and not p.optimizer for label in p.group.labels}
-    layout = tuple(_layer(layer, became) for layer in source.structure.layout or ())
+    told = {v.name: v.aliases[SYSTEM][0].split("/")[1].partition(".")[0] for v in _old(source)} if is_first else {}
+    classes = {name: class_name for name, class_name in told.items() if class_name not in _NO_CLASSES}
+    layout = tuple(_layer(layer, became, classes) for layer in source.structure.layout or ())
     result = replace(
         made,
         path=source.path,
@@ -149,7 +164,13 @@ def _result(source: Checkpoint, plan: Plan) -> tuple[Checkpoint, tuple[Issue, ..
     return result, issues
 
 
-def _layer(layer: Layer, became: Mapping[str, str]) -> Layer:
-    """A layer with what its variables became, each in the place of its first source."""
+def _layer(layer: Layer, became: Mapping[str, str], classes: Mapping[str, str]) -> Layer:
+    """A layer with what its variables became, each in the place of its first source; its class as it is called now.
+
+    Where the file tells no class, weights that stand in the layer itself do.
+    """
     names = dict.fromkeys(became[name] for _, name in layer.attributes if name in became)
-    return replace(layer, attributes=tuple((name.removeprefix(f"{layer.name}/"), name) for name in names))
+    own = {classes.get(name, "") for _, name in layer.attributes if name.count("/") == 1}
+    known = layer.class_name or (own.pop() if len(own) == 1 else "")
+    attributes = tuple((name.removeprefix(f"{layer.name}/"), name) for name in names)
+    return replace(layer, class_name=class_of(known), attributes=attributes)

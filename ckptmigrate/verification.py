@@ -11,12 +11,13 @@ from typing import Any
 from ckptmigrate import formats
 from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
 from ckptmigrate.compare import EXACT, Finding, Tolerance, compare_group
+from ckptmigrate.configured import flavor_of
 from ckptmigrate.errors import DamagedError, MappingError, UsageError
 from ckptmigrate.flavors import named_for, seen_from
 from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.mapping.group import Group, Planned
-from ckptmigrate.mapping.options import PlanOptions
+from ckptmigrate.mapping.options import NATURAL, PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan, row_name
 from ckptmigrate.optimizers.dialects import PLACEHOLDER
 from ckptmigrate.provenance import Made, digest, how_made
@@ -312,6 +313,8 @@ def _plan_against(
     """Plans `a` with `b` as its template, or as `b` was made from it (`made`) where nothing else is needed for that."""
     renewal = renewed(a, asked, b.format) if not family_of(b) else Renewal(a, asked)
     a, asked, made = renewal.source, renewal.asked, renewal.recalled(made)
+    if made is not None and not made.template:
+        made = replace(made, flavor=flavor_of(a, b.format, b.path.name, made.flavor))
     chosen = _choose(a, b, asked, made, enter)
     if not asked.template and (made is None or not made.template):  # then no value came from a template
         fills = tuple(replace(f, value="zeros") if f.value == "template" else f for f in chosen.assignment.fills)
@@ -326,6 +329,7 @@ def _plan_against(
         averages=asked.averages or chosen.averages,
         optimizer=flags.optimizer,
         dialect=flags.dialect,
+        natural=NATURAL.get(flags.flavor, ""),
         hyper=flags.hyper,
         dtype=flags.dtype,
         blocks=chosen.blocks,

@@ -21,7 +21,7 @@ RATE = {"hyper": {"learning_rate": 0.01}}
 BETAS = {"hyper": {"beta_1": 0.9, "beta_2": 0.999}}
 
 # Their momentum follows another schedule than that of the Keras that v3 files are for.
-NADAMS = ("k22_nadam", "k23_nadam", "tfk_legacy_nadam")
+NADAMS = ("k1_nadam", "k22_nadam", "k23_nadam", "tfk_legacy_nadam")
 
 # Old Keras splits gates and may flip kernels: there is no way back from what rules make of them
 OLD = ("k1", "k2_theano")

@@ -236,6 +236,7 @@ def _order(layers: Iterable[_Layer], found: OldNames) -> None:
 
 
 def _own_order(layer: _Layer) -> str:
+    """By the configuration where the shape agrees, else the only ordering that the shape fits."""
     pattern, th, tf = KERNELS[layer.class_name]
     kernels = [shape for leaf, shape in layer.weights.items() if re.fullmatch(pattern, leaf)]
     kernel = layer.weights.get("pointwise_kernel") or next(iter(kernels), ())
@@ -246,12 +247,10 @@ def _own_order(layer: _Layer) -> str:
     fits = {order for order, axis in (("th", th), ("tf", tf)) if out in (0, kernel[axis])}
     if layer.class_name in _OLD1D:
         length = layer.settings.get("filter_length")
-        fits &= {"th"} if kernel[3] == 1 and length in (None, kernel[2]) else {"tf"} | fits - {"th"}
-        fits &= {"tf", "th"} if kernel[1] == 1 and length in (None, kernel[0]) else {"th"}
-    elif (told := layer.settings.get("dim_ordering")) in fits:
-        return str(told)
-    elif told in ("th", "tf"):
-        return UNKNOWN  # the shape isn't what the configuration says
+        places = {"th": (kernel[2], kernel[3]), "tf": (kernel[0], kernel[1])}  # of the length, and of the 1 beside it
+        fits = {order for order in fits if places[order][1] == 1 and length in (None, places[order][0])}
+    elif (told := layer.settings.get("dim_ordering")) in ("th", "tf"):
+        fits &= {str(told)}
     if layer.class_name == "SeparableConvolution2D":
         fits &= {order for order, ones in (("th", kernel[2:]), ("tf", kernel[:2])) if ones == (1, 1)}
     return fits.pop() if len(fits) == 1 else UNKNOWN
