@@ -164,7 +164,8 @@ def _without_slots(case: Case, states: list[OptimizerState]) -> Iterator[Issue]:
     owners |= {name for group in batch_norms(case.checkpoint).values() for name in group.statistics}
     for name, variable in case.checkpoint.variables.items():
         could = variable.role == "weight" and variable.trainable is not False and variable.tensor.dtype.is_float
-        if could and name not in owners and not _ends_like_a_slot(name):
+        is_measure = not variable.tensor.shape and variable.trainable is None  # an averaged loss, say
+        if could and not is_measure and name not in owners and not _ends_like_a_slot(name):
             known = "is trainable" if variable.trainable else "may be trained"
             message = f"{known} and has no slots, as others have: frozen when this was saved, or made after it"
             yield Issue("slot", "warning", name, message, "where it is trained on, its slots start anew")
