@@ -215,6 +215,16 @@ def test_what_a_mapping_could_not_put_in_stays_left_out(tmp_path):
         assert written.metadata["provenance"]["left_out"] == ["matrix", "none", "scalar", "vocabulary"]
 
 
+@pytest.mark.parametrize(("path", "code"), [("optimizer/bias", 5), ("optimizer/block/bias", 5), ("optimizers/bias", 0)])
+def test_a_variable_among_an_optimizers_own_values_is_refused(path, code, tmp_path):
+    """It would be read as one of these."""
+    mapping = tmp_path / "mine.yaml"
+    mapping.write_text(f"ckptmigrate: 1\nunmatched: keep\nrename: {{conv/bias: {path}}}\n")
+    report = convert(ADAM, tmp_path / "out", to="tf2", mapping=str(mapping))
+    assert report.exit_code == code
+    assert [i.name for i in report.issues if i.severity == "error"] == [path] * (code != 0)
+
+
 def test_a_dry_run_reads_nothing_but_scalars(tmp_path):
     """Tensors are gone from the data file; it plans all the same."""
     source = tmp_path / "source"

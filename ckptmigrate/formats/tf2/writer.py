@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from ckptmigrate.dtypes import STRING
 from ckptmigrate.formats import bundles
 from ckptmigrate.formats.format import WriteOptions, Written
-from ckptmigrate.formats.object_composition import compose
+from ckptmigrate.formats.object_composition import Composition, compose
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY
 from ckptmigrate.table import Checkpoint, Stored, Tensor
@@ -27,6 +27,8 @@ class Tf2Writer:
         """What can't be held: reserved keys, names that lead to one object, slots in lists that the template lacks."""
         composed = compose(checkpoint, options.template)
         issues = [*bundles.key_issues(composed.stored), *composed.issues]
+        if options.template is None:
+            issues += _inside_optimizers(checkpoint, composed)
         if options.template is not None and options.template.structure.objects is not None:
             known = {a.key for node in options.template.structure.objects.nodes for a in node.attributes}
             loose = [(s.name, stored.key) for s in checkpoint.optimizers for stored in s.unbound]
@@ -54,6 +56,19 @@ class Tf2Writer:
         graph[()] = encode_graph(composed.graph)
         stored = [*composed.stored, Stored(GRAPH_KEY, Tensor.of(graph, STRING))]
         return bundles.write_bundle(folder, name, stored, options)
+
+
+def _inside_optimizers(checkpoint: Checkpoint, composed: Composition) -> Iterator[Issue]:
+    """Variables that were given a path where only an optimizer's own values are: they would be taken for such."""
+    tensors = {id(v.tensor): v for v in checkpoint.variables.values()}
+    named = {s.key: v for s in composed.stored if (v := tensors.get(id(s.tensor))) is not None and v.key != s.key}
+    nodes = composed.graph.nodes
+    own = (a.key for node in nodes if node.slots for child in node.children for a in nodes[child.node].attributes)
+    folders = {key.partition("/.ATTRIBUTES/")[0].rpartition("/")[0] for key in own if key not in named} - {""}
+    for key, variable in named.items():
+        if any(key.startswith(f"{folder}/") for folder in folders):
+            message = "its path lies in an optimizer, among the optimizer's own values"
+            yield Issue("conflict", "error", variable.name, message, "a mapping gives it another name")
 
 
 WRITER = Tf2Writer()
