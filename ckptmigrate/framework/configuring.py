@@ -219,13 +219,15 @@ def check(told: Any) -> None:
     """Raises RefusedError unless everything in a configuration is Keras' own and plain."""
     for one in _objects(told):
         name, module = one["class_name"], one.get("module")
+        if not isinstance(name, str):
+            raise RefusedError(f"its class {name!r} isn't Keras' own")
         if name in _RUN:
             raise RefusedError(f"it holds a {name} layer or function, whose code isn't run")
         if module is not None and module not in _MODULES:
             raise RefusedError(f"its class {name} is of {module}, which isn't imported")
-        if (one.get("registered_name") or name) != name or ">" in str(name):
+        if (one.get("registered_name") or name) != name or ">" in name:
             raise RefusedError(f"its class {one.get('registered_name') or name} isn't Keras' own")
-        if not isinstance(name, str) or not (name in _VALUES or _is_known(name)):
+        if not (name in _VALUES or _is_known(name)):
             raise RefusedError(f"its class {name} isn't Keras' own")
 
 

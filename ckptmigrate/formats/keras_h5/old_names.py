@@ -279,6 +279,7 @@ def _remarks(found: OldNames, layers: Iterable[_Layer], version: str) -> Iterabl
     kernels = [layer for layer in layers if layer.class_name in KERNELS]
     if kernels:
         yield _of_kernels(found.family, kernels)
+        yield from _of_untold([layer.path for layer in kernels if layer.order == UNKNOWN])
         if found.family == "keras1-theano":
             yield from _of_shifted(kernels)
     guessed = [layer for layer in layers if not layer.is_told and layer.class_name]
@@ -305,6 +306,12 @@ def _of_kernels(family: str, kernels: Sequence[_Layer]) -> Issue:
     other = next(m for f, m in _MAPPINGS.items() if f.startswith("keras1") and f != family)
     hint = f"convert applies {_MAPPINGS[family]}; --mapping {other} if the names mislead"
     return Issue("kernels", "note", first, message, hint)
+
+
+def _of_untold(paths: Sequence[str]) -> Iterable[Issue]:
+    if paths:
+        message = f"nothing tells how {len(paths)} kernels are ordered, such as {paths[0]}'s: th or tf"
+        yield Issue("kernels", "warning", paths[0], message, "a mapping of your own says it: docs/keras1.md")
 
 
 def _of_shifted(kernels: Sequence[_Layer]) -> Iterable[Issue]:
