@@ -37,6 +37,7 @@ class PlanOptions:
         hyper: Hyperparameters given by the user.
         dtype: Element type that floats are cast to, or "".
         blocks: The mapping's `optimizers` blocks.
+        is_comparison: Whether the template is what the result is compared with: what differs is no error then.
     """
 
     target_format: str
@@ -49,6 +50,7 @@ class PlanOptions:
     hyper: Mapping[str, float] = field(default_factory=dict)
     dtype: str = ""
     blocks: tuple[OptimizerBlock, ...] = ()
+    is_comparison: bool = False
 
     def keeps_keys(self, source: Checkpoint) -> bool:
         """Whether an untouched tensor keeps its stored key, and an object graph goes along with it."""

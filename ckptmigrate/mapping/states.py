@@ -74,7 +74,8 @@ def _way(
     lead = int(state.dialect == "keras1" and str(source.metadata.get("keras_version", "")).startswith(_LEADING))
     regains = options.target_format in OBJECT_BASED and source.format not in OBJECT_BASED
     conversion = to_dialect(start, dialect, hyper=hyper, step=step, lead=lead, place=place, regains=regains)
-    if place is not None and options.optimizer != "fresh" and not _fits(state, conversion.state.kind, place):
+    is_kept = options.optimizer != "fresh" and not options.is_comparison
+    if place is not None and is_kept and not _fits(state, conversion.state.kind, place):
         planning.report(_other_kind(state, place))
     if place is not None and (state.kind, place.kind) in _ALIKE:
         conversion = conversion._replace(state=replace(conversion.state, kind=place.kind))

@@ -154,7 +154,15 @@ def _needed(case: Case, text: str) -> Issue:
         "--hyper beta_1=0.9 --hyper beta_2=0.999, --hyper iter=STEPS, "
         f"--dialect {case.state.dialect} (keep the state as it is), or --optimizer drop"
     )
+    if len(_suffixes(case.state.scalars)) > 1:
+        hint = f"{block_of(case.state.name)}, or {hint}"
     return Issue("needed", "error", case.state.name, text, hint)
+
+
+def block_of(name: str) -> str:
+    """The blocks of a mapping that tell of Adams whose powers names can't tell apart, to be filled in."""
+    told = "hyper: {iter: STEPS, beta_1: 0.9, beta_2: 0.999}"
+    return f'a mapping tells each: optimizers: [{{from: {name}, variables: "SCOPE/{{name:path}}", to: NAME, {told}}}]'
 
 
 _VHAT_HINT = "--dialect keras-legacy keeps it, --allow-loss goes on without it (as an Adam that is no AMSGrad)"

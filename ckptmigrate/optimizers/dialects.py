@@ -14,7 +14,7 @@ from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.adam import POWERS, started
 from ckptmigrate.optimizers.catalog import BY_KIND, LOSS_SCALE
 from ckptmigrate.optimizers.record import NOTHING, Case, Change, Spelling, StepFactory
-from ckptmigrate.optimizers.scalars import shown
+from ckptmigrate.optimizers.scalars import scalar_value, shown
 from ckptmigrate.table import OptimizerState, Stored, Tensor
 
 RATE = "learning_rate"
@@ -146,14 +146,20 @@ def _finished(
     target = BY_KIND[kind].dialects[dialect]
     scalars = {name: Stored("", tensor) for name, tensor in change.scalars.items()}
     texts, issues = dict(change.texts), list(change.issues)
+    made: dict[str, Tensor] = {}
     if "iter" in target.scalars and change.step is not None:
-        scalars["iter"] = Stored("", Tensor.of(np.array(change.step, np.int64), INT64))
+        made["iter"] = Tensor.of(np.array(change.step, np.int64), INT64)
         texts.setdefault("iter", f"{change.step} completed steps")
     without = {RATE} if place is not None and RATE not in place.scalars else set()  # it has a schedule
     for name in target.hyper:
         if name in known and name not in without:
-            scalars[name] = Stored("", Tensor.of(np.array(known[name], np.float32), FLOAT32))
+            made[name] = Tensor.of(np.array(known[name], np.float32), FLOAT32)
             texts[name] = shown(known[name])
+    for name, tensor in made.items():
+        scalars[name] = Stored("", tensor)
+        if _is_as_stored(state.scalars.get(name), tensor):
+            scalars[name] = state.scalars[name]
+            texts.pop(name, None)
     scalars |= _loss_scale(state, dialect)
     issues += _unknown_scalars(state, dialect, target, scalars, without)
     issues += _unwritten(state, dialect, known, target)
@@ -162,6 +168,13 @@ def _finished(
     held = _in_order(scalars, target)
     changed = replace(bare(state, dialect), kind=kind, step=change.step, hyper=known, scalars=held)
     return Conversion(changed, change.slot_steps, change.new_slots, change.dropped, texts, tuple(issues))
+
+
+def _is_as_stored(stored: Stored | None, tensor: Tensor) -> bool:
+    """Whether the source holds that very value."""
+    if stored is None or stored.tensor.dtype is not tensor.dtype or stored.tensor.shape != ():
+        return False
+    return scalar_value(stored) == float(tensor.read())
 
 
 def bare(state: OptimizerState, dialect: str) -> OptimizerState:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.adam import POWERS, read_step
+from ckptmigrate.optimizers.adam import POWERS, block_of, read_step
 from ckptmigrate.optimizers.catalog import LOSS_SCALE
 from ckptmigrate.optimizers.owners import without_part
 from ckptmigrate.optimizers.scalars import scalar_value
@@ -115,9 +115,7 @@ def _unclear(state: OptimizerState, adams: int, pairs: Sequence[Powers]) -> list
     text = (
         f"{len(pairs)} sets of beta powers ({keys}), {adams} of {state.kind} slots: names can't tell which go together."
     )
-    hint = (
-        "say it in the mapping: optimizers: [{from, variables, to, hyper: {iter: STEPS, beta_1: 0.9, beta_2: 0.999}}]"
-    )
+    hint = block_of(state.name)
     return [Issue("guess", "warning", state.name, text, hint)]
 
 
