@@ -16,6 +16,7 @@ from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.errors import UsageError, output_errors
 from ckptmigrate.flavors import named_for, seen_from
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
+from ckptmigrate.histograms import histograms
 from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.mapping.options import KEY_KEEPERS, NATURAL, PlanOptions
 from ckptmigrate.mapping.plan import Plan, make_plan
@@ -77,6 +78,7 @@ class _Job:
     destination: Destination
     options: WriteOptions
     beside: Mapping[str, bytes]
+    draws: bool
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -100,6 +102,7 @@ def convert(
     revise: Revise = as_chosen,
     beside: Mapping[str, bytes] | None = None,
     model: Checkpoint | None = None,
+    draws: bool = False,
     **mapping: Any,
 ) -> Report:
     """Converts a checkpoint.
@@ -123,6 +126,7 @@ def convert(
         revise: Changes what was chosen before it is planned: moves, fills, findings.
         beside: Files to publish with the output, name -> content.
         model: A template that is open already, where the mapping options name none; it stays the caller's to close.
+        draws: Put histograms of what steps change into the report's details, for its page.
         mapping: The mapping options, fields of MappingOptions: `mapping=`, `template=`, `names=`...
 
     Returns:
@@ -161,7 +165,7 @@ def convert(
             state_file=place.is_folder,
             on_bytes=_counted(progress, plan_),
         )
-        job = _Job(opened, plan_, target, writer, place, write, beside or {})
+        job = _Job(opened, plan_, target, writer, place, write, beside or {}, draws)
         if not dry_run:
             clear_stale(place)  # what a killed run left is no older output
         job, refused = _check(job, chosen, allow_loss, force=force)
@@ -335,6 +339,8 @@ def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progres
             written = replace(written, files=(*job.beside, *written.files))
         job.details["moved"] = {"bytes_moved": written.bytes_moved, "bytes_cloned": written.bytes_cloned}
         rows, verdict = _verified(job, staged.folder, written, level, progress)
+        if job.draws:
+            job.details["moved"]["histograms"] = histograms(job.plan.planned)
         report = _report(job, verdict, rows, allow_loss, written)
         if report.exit_code != 0:
             return report

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ckptmigrate.cli import options
-from ckptmigrate.cli.answer import Answer, as_text, give
+from ckptmigrate.cli.answer import Answer, give
+from ckptmigrate.cli.reports import check_report, write_report
 from ckptmigrate.cli.text import count, visible
-from ckptmigrate.errors import OutputError, UsageError
+from ckptmigrate.errors import UsageError
 
 if TYPE_CHECKING:
     from ckptmigrate.batch import BatchReport
@@ -65,8 +66,9 @@ def batch(
         from ckptmigrate.batch import batch as run
         from ckptmigrate.batch.engines import engine_of
         from ckptmigrate.batch.ledger import SUFFIX
+        from ckptmigrate.batch.summary import html
 
-        _check_report(report)
+        check_report(report)
         if bool(manifest) == bool(pattern):
             raise UsageError("expected a manifest, or --glob with --out and --to", hint="ckptmigrate batch --help")
         if pattern and not (out and to):
@@ -80,7 +82,7 @@ def batch(
         with _display(not as_json) as tell:
             asked = BatchOptions(workers, bound, resume, engine_of(engine, workers), tell)
             result = run(entries, ledger, base, asked)
-        _write_report(report, result)
+        write_report(report, result.to_json(), lambda: html(result))
         return Answer(result.to_json, lambda: _lines(result), result.exit_code)
 
     raise typer.Exit(give(command, as_json, BLANK))
@@ -134,22 +136,3 @@ def _lines(report: BatchReport) -> Iterator[str]:
         yield f"error: {visible(issue.where)}: {visible(issue.message)}"
         if issue.hint:
             yield f"  hint: {visible(issue.hint)}"
-
-
-def _check_report(name: str) -> None:
-    if name and Path(name).suffix not in (".json", ".html"):
-        raise UsageError(f"summaries are written as .json or .html, found {name!r}", hint="--report batch.html")
-    if name and not Path(name).resolve().parent.is_dir():
-        raise OutputError("the folder of the summary doesn't exist", where=name)
-
-
-def _write_report(name: str, report: BatchReport) -> None:
-    if not name:
-        return
-    from ckptmigrate.batch.summary import html
-
-    text = html(report) if name.endswith(".html") else as_text(report.to_json())
-    try:
-        Path(name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"the summary can't be written: {error.strerror}", where=name) from error

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ckptmigrate.cli import options
-from ckptmigrate.cli.answer import BLANKS, Answer, as_text, give
+from ckptmigrate.cli.answer import BLANKS, Answer, give
 from ckptmigrate.cli.progress import Progress, progress
 from ckptmigrate.cli.report import report_lines
-from ckptmigrate.errors import OutputError, UsageError
+from ckptmigrate.cli.reports import check_report, is_page, write_report
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report
@@ -71,7 +70,9 @@ def convert(
     verify: Annotated[
         options.Check, typer.Option("--verify", help="How to check the output before it is published.")
     ] = options.Check.bits,
-    report: Annotated[str, typer.Option("--report", metavar="FILE.json", help="Also write the report here.")] = "",
+    report: Annotated[
+        str, typer.Option("--report", metavar="FILE", help="Also write the report, .json or .html.")
+    ] = "",
     allow_loss: Annotated[bool, typer.Option("--allow-loss", help="Go on when DST can't hold everything.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing DST.")] = False,
     as_json: options.Json = False,
@@ -85,14 +86,16 @@ def convert(
 
     def work(tell: Progress) -> Report:
         from ckptmigrate.conversion import convert as run
+        from ckptmigrate.page import page
 
         check_report(report)
         result = run(
             source, destination, to=to, from_=from_, flavor=options.text(flavor), optimizer=options.text(optimizer),
             dialect=options.text(dialect), hyper=values, dtype=dtype, max_shard_bytes=shard, dry_run=dry_run,
-            verify=options.text(verify), allow_loss=allow_loss, force=force, progress=tell, **keywords,
+            verify=options.text(verify), allow_loss=allow_loss, force=force, progress=tell, draws=is_page(report),
+            **keywords,
         )  # fmt: skip
-        write_report(report, result)
+        write_report(report, result.to_json(), lambda: page(result))
         return result
 
     hint = f"ckptmigrate verify {shlex.quote(source)} {shlex.quote(destination)} --level framework"
@@ -198,22 +201,3 @@ def _answer(work: Callable[[Progress], Report], as_json: bool, source: str, dest
 
     blank = {**BLANKS["diff"], "source": {"path": source}, "target": {"path": destination}}
     raise typer.Exit(give(command, as_json, blank))
-
-
-def check_report(name: str) -> None:
-    """Before any work: a report that can't be written must not stop a finished conversion."""
-    if not name:
-        return
-    if Path(name).suffix != ".json":
-        raise UsageError(f"reports are written as .json, found {name!r}", hint="--report report.json")
-    if not Path(name).resolve().parent.is_dir():
-        raise OutputError("the folder of the report doesn't exist", where=name)
-
-
-def write_report(name: str, report: Report) -> None:
-    """Writes the report as JSON, unless `name` is empty."""
-    if name:
-        try:
-            Path(name).write_text(as_text(report.to_json()), encoding="ascii")
-        except OSError as error:
-            raise OutputError(f"the report can't be written: {error.strerror}", where=name) from error

@@ -9,9 +9,9 @@ import typer
 
 from ckptmigrate.cli import options
 from ckptmigrate.cli.answer import BLANKS, Answer, give
-from ckptmigrate.cli.convert import check_report, write_report
 from ckptmigrate.cli.progress import progress
 from ckptmigrate.cli.report import report_lines
+from ckptmigrate.cli.reports import check_report, is_page, write_report
 
 EXAMPLES = """\b
 Examples:
@@ -65,7 +65,9 @@ def port_detection(
     verify: Annotated[
         options.Check, typer.Option("--verify", help="How to check the output before it is published.")
     ] = options.Check.bits,
-    report: Annotated[str, typer.Option("--report", metavar="FILE.json", help="Also write the report here.")] = "",
+    report: Annotated[
+        str, typer.Option("--report", metavar="FILE", help="Also write the report, .json or .html.")
+    ] = "",
     allow_loss: Annotated[bool, typer.Option("--allow-loss", help="Go on where TF2 computes something else.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an older port in OUTDIR.")] = False,
     as_json: options.Json = False,
@@ -76,6 +78,7 @@ def port_detection(
     def command() -> Answer:
         from ckptmigrate.detection.port import PortOptions
         from ckptmigrate.detection.port import port_detection as run
+        from ckptmigrate.page import page
 
         check_report(report)
         asked = PortOptions(
@@ -91,9 +94,9 @@ def port_detection(
         with progress(not as_json) as tell:
             result = run(
                 config, checkpoint, folder, options=asked, dry_run=dry_run, verify=options.text(verify),
-                allow_loss=allow_loss, force=force, progress=tell,
+                allow_loss=allow_loss, force=force, progress=tell, draws=is_page(report),
             )  # fmt: skip
-        write_report(report, result)
+        write_report(report, result.to_json(), lambda: page(result))
         hint = "" if result.exit_code or dry_run else _next(folder)
         return Answer(result.to_json, lambda: report_lines(result, hint=hint), result.exit_code)
 

@@ -86,6 +86,7 @@ def port_detection(
     allow_loss: bool = False,
     force: bool = False,
     progress: Progress = no_progress,
+    draws: bool = False,
 ) -> Report:
     """Ports a model.
 
@@ -94,7 +95,7 @@ def port_detection(
         checkpoint: Its checkpoint, as people have it; a frozen graph where that is gone.
         destination: The folder to write: `pipeline.config`, `ckpt-0` and its `checkpoint` file.
         options: What else is asked.
-        dry_run, verify, allow_loss, force, progress: As in `convert`.
+        dry_run, verify, allow_loss, force, progress, draws: As in `convert`.
 
     Returns:
         The report; its details list the changes of the configuration.
@@ -127,6 +128,7 @@ def port_detection(
         allow_loss=allow_loss,
         force=force,
         progress=progress,
+        draws=draws,
     )
     changes = [{"change": str(change), "why": change.why} for change in port.changes]
     return replace(report, details={**report.details, "config": changes})

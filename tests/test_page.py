@@ -1,0 +1,97 @@
+"""The report as a page: self-contained, everything in it, and nothing of a name is markup."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from ckptmigrate.cli.main import main
+from ckptmigrate.conversion import convert
+from ckptmigrate.issues import Issue
+from ckptmigrate.page import page
+from ckptmigrate.report import Report, Row
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+VOID = {"meta", "input", "br", "path", "rect"}
+OPTIONAL = {"td", "th", "tr", "li"}  # HTML lets their end tags out
+
+
+class Balance(HTMLParser):
+    """Open elements, and whether every end tag closes the last that was opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID | OPTIONAL:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID | OPTIONAL:
+            assert self.open.pop() == tag
+
+
+def report(*rows: Row, **told: Any) -> Report:
+    return Report(
+        source={"path": "a", "format": "tf1"},
+        target={"path": "b", "format": "tf2"},
+        verdict="verified",
+        rows=rows,
+        **told,
+    )
+
+
+def test_names_are_no_markup() -> None:
+    bad = "<script>alert('&')</script>\"'"
+    made = page(
+        report(
+            Row(bad, "", bad + "x", "equal", (bad,), "inverse", bad),
+            Row(bad, bad, bad, "dropped", detail=bad),
+            issues=(Issue("x", "warning", bad, bad, bad, bad),),
+            details={"template": bad, "config": [{"change": bad, "why": bad}]},
+        )
+    )
+    assert made.count("<script>") == 1
+    balance = Balance()
+    balance.feed(made)
+    assert balance.open == []
+
+
+def test_it_needs_nothing_else() -> None:
+    made = page(report(Row("net/a", "", "old/a", "equal")))
+    assert not re.search(r"(src|href)\s*=|url\(|https?:", made)
+    assert "prefers-color-scheme: dark" in made
+    assert "width=device-width" in made
+
+
+def test_everything_that_happened_is_told(tmp_path: Path) -> None:
+    source = FIXTURES / "tf1" / "momentum" / "model.ckpt"
+    made = convert(
+        source, tmp_path / "out" / "ckpt", to="tf2", hyper={"learning_rate": 0.01}, dtype="float16", draws=True
+    )
+    text = page(made)
+    for row in made.rows:
+        assert row.name in text
+    assert "v = -0.01 * a" in text
+    assert text.count("<figure>") == 8
+    (kernel,) = [h for h in made.details["histograms"] if h["name"] == "conv/kernel"]
+    assert sum(kernel["before"]) == sum(kernel["after"]) == 72
+
+
+def test_runs_keep_each_row_for_the_search() -> None:
+    rows = [Row(f"new/block_{n}/kernel", "", f"old/layer_{n}/weights", "equal") for n in range(12)]
+    text = page(report(*rows))
+    assert text.count("<tr data-text=") == 1
+    assert all(f"old/layer_{n}/weights new/block_{n}/kernel" in text for n in range(12))
+    assert "x12" in text
+
+
+def test_the_command_writes_it(tmp_path: Path, capsys: object) -> None:
+    source, target = str(FIXTURES / "tf1" / "momentum" / "model.ckpt"), str(tmp_path / "out.npz")
+    code = main(["convert", source, target, "--to", "npz", "--report", str(tmp_path / "r.html")])
+    assert code == 0
+    assert "<h1 class='verified'>" in (tmp_path / "r.html").read_text("utf-8")
+    assert main(["convert", source, target, "--to", "npz", "--report", str(tmp_path / "r.pdf")]) == 2
