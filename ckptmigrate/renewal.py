@@ -120,8 +120,10 @@ def _asked_for(asked: MappingOptions) -> Rules | None:
 
 
 def _applied(source: Checkpoint, asked: MappingOptions, rules: Rules, *, is_given: bool) -> Renewal:
-    plan = make_plan(source, rules.assign(source), None, PlanOptions("keras-h5", holds_averages=True))
-    issues = [issue for issue in plan.issues if issue.kind != "unused"]
+    drop = tuple(pattern for pattern in asked.drop if pattern.startswith(f"{family_of(source)}/"))
+    asked = replace(asked, drop=tuple(pattern for pattern in asked.drop if pattern not in drop))
+    plan = make_plan(source, rules.assign(source, drop=drop), None, PlanOptions("keras-h5", holds_averages=True))
+    issues = [_spoken(issue, source, rules) for issue in plan.issues if issue.kind != "unused"]
     if exit_code(issues) == 0:
         changed = sum(bool(p.steps) for p in plan.planned if not p.optimizer)
         message = f"rules applied, {rules.title}: {len(plan.variables)} variables, {changed} of them by operations"
@@ -130,6 +132,15 @@ def _applied(source: Checkpoint, asked: MappingOptions, rules: Rules, *, is_give
             issues.append(Issue("mapping", "note", rules.name, rules.note.strip()))
     result, told = _result(source, plan)
     return Renewal(result, asked, plan, {"name": rules.name, "digest": rules.digest}, (*issues, *told))
+
+
+def _spoken(issue: Issue, source: Checkpoint, rules: Rules) -> Issue:
+    """What no rule takes, by the name that a rule could take it by."""
+    if issue.kind != "unmatched":
+        return issue
+    called = source.variables[issue.name].aliases.get(SYSTEM, (issue.name,))[0]
+    hint = f"a mapping that includes {rules.name} and takes {called} (docs/keras1.md); or --drop '{called}'"
+    return replace(issue, message="no rule takes it: nothing tells how it is laid out", hint=hint)
 
 
 def _result(source: Checkpoint, plan: Plan) -> tuple[Checkpoint, tuple[Issue, ...]]:

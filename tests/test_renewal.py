@@ -158,3 +158,29 @@ def test_the_page_is_true(retell, request):
     if request.config.getoption("--accept"):
         page.write_text(text.replace(shown, told), "utf-8")
     assert told == shown
+
+
+def test_a_kernel_that_nothing_tells_of(tmp_path):
+    """As long as wide as deep, and alone: its ordering is left to the user."""
+    path = tmp_path / "square.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"c"]
+        group = file.create_group("c")
+        group.attrs["weight_names"] = [b"c_W_1:0", b"c_b_1:0"]
+        group["c_W_1:0"] = np.arange(81, dtype=np.float32).reshape(3, 3, 3, 3)
+        group["c_b_1:0"] = np.zeros(3, np.float32)
+    report = convert(path, tmp_path / "out.h5", to="keras-h5")
+    (error,) = (issue for issue in report.issues if issue.severity == "error")
+    called = "keras1-tensorflow/Convolution2D.unknown/c/W"
+    assert (report.verdict, report.exit_code, f"--drop '{called}'" in error.hint) == ("refused", 5, True)
+    report = convert(path, tmp_path / "out.h5", to="keras-h5", drop=(called,))
+    assert report.verdict == "verified"
+    assert [row.source for row in report.rows if row.outcome == "dropped"] == ["c/c_W_1"]
+    rules = tmp_path / "mine.yaml"
+    rules.write_text(
+        "ckptmigrate: 1\ntitle: Mine\nsource: {names: old_keras}\ninclude: [keras/keras1]\n"
+        'rules:\n  - {from: "{on}/Convolution2D.unknown/{layer:path}/W", to: "{layer}/kernel",'
+        " do: [transpose: [2, 3, 1, 0]]}\n"
+    )
+    report = convert(path, tmp_path / "out.h5", to="keras-h5", mapping=str(rules), force=True)
+    assert report.verdict == "verified"
