@@ -17,7 +17,8 @@ from ckptmigrate.mapping.owners import blocks_of, fill_in, with_owners
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.mapping.state_moves import MovedState, Way, move_state, move_template_state
 from ckptmigrate.optimizers import UNKNOWN, Conversion, anew, to_dialect
-from ckptmigrate.optimizers.catalog import list_of
+from ckptmigrate.optimizers.catalog import list_of, spelling
+from ckptmigrate.optimizers.dialects import PLACEHOLDER
 from ckptmigrate.optimizers.scalars import shown
 from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS, folded, is_scaled, is_wrapped, parted
 from ckptmigrate.report import Row
@@ -104,6 +105,8 @@ def _for_a_list(conversion: Conversion, state: OptimizerState) -> Conversion:
     listed = list_of(found.kind, found.dialect)
     names = (*listed.first, *listed.last) if listed else ()
     scalars = dict(found.scalars)
+    if listed and not listed.is_padded and _is_shaped(found):  # tf_keras keeps Adafactor's placeholders beside the list
+        scalars = {n: s for n, s in scalars.items() if not n.startswith(PLACEHOLDER)}
     if found.dialect != state.dialect:
         scalars = {n: s for n, s in scalars.items() if n in names or state.scalars.get(n) is s}
         issues = [i for i in issues if (i.kind, i.severity) != ("hyper", "note")]
@@ -116,6 +119,12 @@ def _for_a_list(conversion: Conversion, state: OptimizerState) -> Conversion:
         text = "the list begins with the completed steps, which nothing tells: written as 0, from where schedules go on"
         issues.append(Issue("hyper", "warning", state.name, text, "--hyper iter=STEPS"))
     return conversion._replace(state=replace(found, scalars=scalars), issues=tuple(issues))
+
+
+def _is_shaped(state: OptimizerState) -> bool:
+    """Whether some variables lack some of its slots, for their shapes."""
+    spelled = spelling(state.kind, state.dialect)
+    return spelled is not None and any(slot.shape is not None for slot in spelled.slots)
 
 
 def _with_block(issue: Issue, state: OptimizerState) -> Issue:
