@@ -120,7 +120,7 @@ class _Composer:
         scalars = self._add_scalars(state, number, path, is_new=not base)
         if state.dialect not in LISTED:
             self._add_slots(state, number, path)
-        elif not state.unbound:
+        elif state.slots or not state.unbound:
             self._add_lists(state, number, path, base, scalars)
         for loose in state.unbound:
             if ATTRIBUTES not in loose.key and state.dialect in LISTED:

@@ -33,7 +33,8 @@ def read_lists(view: View, number: int, name: str) -> ListedStates:
             elif child.node in owned and view.value(child.node) is not None:
                 scalars.setdefault(f"{edge.name}/{child.name}", child.node)
     members = {n: Member(v.stored, v.attribute.full_name) for n in owned if (v := view.value(n)) is not None}
-    trained = {at: one for at, n in lists.get(TRAINED, {}).items() if (one := _owner(view, n)) is not None}
+    told = {at: _owner(view, n) for at, n in lists.get(TRAINED, {}).items() if n not in owned}
+    trained = {at: one for at, one in told.items() if one is not None}
     others = tuple(v.stored for n in owned for v in view.values.get(n, ()) if not is_value(v.attribute))
     return recognise_lists(ListNode(name, scalars, lists, members, trained, others), _owners(view))
 

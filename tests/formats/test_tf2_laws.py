@@ -20,7 +20,10 @@ from ckptmigrate.wire.object_graph import encode_graph
 
 WRITER = by_name("tf2").writer
 LOCALS = st.sampled_from(
-    ["a", "b", "a.b", "x/y", "optimizer", "iter", "decay", "_iterations", "_variables", "0", "variables", "", "m"]
+    [
+        *("a", "b", "a.b", "x/y", "optimizer", "iter", "decay", "variables", "", "m", "0", "1", "2", "_iterations"),
+        *("_learning_rate", "_variables", "_trainable_variables", "_momentums", "_velocities", "_index_dict"),
+    ]
 )
 KEYS = st.sampled_from(
     [f"{path}{VALUE_SUFFIX}" for path in ("a", "b", "a/b", "a.b", "a..b", "optimizer/iter", "m/0", "save_counter")]
@@ -41,6 +44,26 @@ def graphs(draw):
         attributes = [Attribute("VARIABLE_VALUE" if key.endswith(VALUE_SUFFIX) else "table", "n", key)] if key else []
         nodes.append(Node(tuple(edges), tuple(attributes), tuple(slots)))
     return ObjectGraph(tuple(nodes))
+
+
+LISTS = ("_variables", "_trainable_variables", "_momentums", "_velocities", "_index_dict", "_iterations")
+SHAPES = [(), (2,), (2, 2)]
+
+
+@st.composite
+def lists(draw):
+    """An optimizer whose lists name any node: the model's variables, other lists, itself, nodes twice."""
+    members = [f"v{number}{VALUE_SUFFIX}" for number in range(draw(st.integers(1, 6)))]
+    count = 2 + len(LISTS) + len(members)
+    edges = st.lists(st.builds(Edge, st.sampled_from(["0", "1", "2", "3", "01", "x"]), st.integers(0, count - 1)))
+    root = Node((Edge("optimizer", 1), *(Edge(n, draw(st.integers(1, count - 1))) for n in "ab")))
+    own = draw(st.lists(st.sampled_from(range(len(LISTS))), min_size=1, unique=True))
+    node = Node((*(Edge(LISTS[n], 2 + n) for n in own), Edge("_learning_rate", count - 1)))
+    listed = [Node(tuple(draw(edges))) for _ in LISTS]
+    names = st.sampled_from(["", "a", "iteration", "adam/iteration", "Adam/m/a", "Adam/v/b", "m/a"])
+    values = [Node((), (Attribute("VARIABLE_VALUE", draw(names), key),)) for key in members]
+    shapes = [draw(st.sampled_from(SHAPES)) for _ in members]
+    return ObjectGraph((root, node, *listed, *values)), dict(zip(members, shapes, strict=True))
 
 
 def save(folder, graph, keys):
@@ -65,6 +88,29 @@ def test_every_key_is_listed_once_under_one_name(graph, keys):
         rows = list(checkpoint.rows())
         assert sorted(row.key for row in rows) == sorted(keys)
         assert all(name == v.name for name, v in checkpoint.variables.items())
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(lists())
+def test_lists_hold_what_they_held(drawn):
+    graph, shapes = drawn
+    with tempfile.TemporaryDirectory() as folder:
+        writer = BundleWriter(Path(folder), "ckpt")
+        for number, (key, shape) in enumerate(shapes.items()):
+            writer.add_array(key, 1, np.full(shape, number, np.float32))
+        writer.add_strings(GRAPH_KEY, (), [encode_graph(graph)])
+        writer.finish()
+        checkpoint = read(Path(folder, "ckpt"))
+        assert sorted(row.key for row in checkpoint.rows()) == sorted(shapes)
+        if any(issue.severity in ("error", "loss") for issue in WRITER.check(checkpoint, WriteOptions())):
+            return
+        (out := Path(folder, "out")).mkdir()
+        WRITER.write(checkpoint, out, "x", WriteOptions())
+        before, after = values(checkpoint), values(read(out / "x"))
+        assert sorted(map(str, before.values())) == sorted(str(v) for k, v in after.items() if k != COUNTER)
+
+
+COUNTER = f"save_counter{VALUE_SUFFIX}"
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)

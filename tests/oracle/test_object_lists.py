@@ -344,3 +344,14 @@ def test_loss_scaling(tmp_path: Path) -> None:
     live.restore(tmp_path / "b")
     for found, wanted in zip(everything(live), everything(source), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("dialect", ["keras2", "keras3"])
+def test_a_bare_savedmodel(dialect: str, tmp_path: Path) -> None:
+    """TensorFlow loads it, and restores an optimizer from its variables."""
+    source = Side(dialect, "adam").train()
+    convert(source.save(tmp_path / "a"), tmp_path / "b", to="savedmodel")
+    tf.saved_model.load(str(tmp_path / "b"))
+    live = Side(dialect, "adam").build()
+    live.checkpoint().read(str(tmp_path / "b" / "variables" / "variables")).assert_existing_objects_matched()
+    assert_equal(live, source)
