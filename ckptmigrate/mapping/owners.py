@@ -10,7 +10,8 @@ from ckptmigrate.mapping.moves import Moved
 from ckptmigrate.mapping.options import Planning
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.optimizers import UNKNOWN, spelling
-from ckptmigrate.optimizers.binding import Owner, StateList, bind
+from ckptmigrate.optimizers.binding import StateList, bind
+from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.table import Checkpoint, OptimizerState, Variable
 
 _NOT_TRAINED = frozenset({"bn_mean", "bn_variance", "counter", "rng", "metric", "table", "iterator"})

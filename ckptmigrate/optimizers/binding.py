@@ -17,6 +17,7 @@ from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.catalog import AVERAGE, SHADOWS, UNKNOWN, by_title, list_of, spelling
 from ckptmigrate.optimizers.dialects import PLACEHOLDER, RATE
+from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.optimizers.record import Block, Listed, Optimizer, Slot, Spelling
 from ckptmigrate.optimizers.scalars import scalar_value, whole_value
 from ckptmigrate.steps import Shape
@@ -29,15 +30,6 @@ _HYPER = {
 }
 VACANT = Tensor.of(np.zeros((), np.int32), BY_NAME["int32"])  # what Keras 3 has where a variable lacks a slot
 _DUMMY = (1,)  # the shape of what Keras 2 keeps for vhat without AMSGrad
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A trained variable, in the model's order: its name, shape, and how files spell it ("" for unknown)."""
-
-    name: str
-    shape: Shape
-    spelled: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +85,11 @@ def seats(
         for owner in owners:
             for slot in slots:
                 key = SlotKey(owner.name, slot.name)
-                shape = slot.shape(owner.name, owner.shape) if slot.shape else owner.shape
+                shape = slot.shape(owner.full_name or owner.name, owner.shape) if slot.shape else owner.shape
                 if shape is not None:
-                    yield Seat("", key, shape, owner.spelled)
+                    yield Seat("", key, shape, owner.full_name)
                 elif is_padded:
-                    yield Seat("", key, (), owner.spelled, is_vacant=True)
+                    yield Seat("", key, (), owner.full_name, is_vacant=True)
 
 
 def bind(told: StateList, owners: Sequence[Owner]) -> tuple[tuple[OptimizerState, ...], tuple[Issue, ...]]:

@@ -68,19 +68,11 @@ def to_dialect(
     """
     if dialect == state.dialect:
         return _regained(state, hyper or {}, place) if regains else Conversion(replace(state, slots={}))
-    if state.wraps is not None:
-        inner = to_dialect(state.wraps, dialect, hyper=hyper, step=step, lead=lead, place=place)
-        return _around(inner, state, dialect)
     optimizer = BY_KIND.get(state.kind)
     if optimizer is None or dialect not in optimizer.dialects or state.dialect not in optimizer.dialects:
         return _refused(state, dialect)
     given = dict(hyper or {})
-    ahead: tuple[Issue, ...] = ()
-    if "iter" in given:
-        state = replace(state, step=_steps(given.pop("iter")))
-    elif lead and state.step and state.kind in _BIASED:
-        ahead = (_leads(state, lead),)
-        state = replace(state, step=state.step + lead)
+    state, ahead = _counted(state, given, lead)
     known = {**state.hyper, **given}
     step = None if step is None or step < 0 else step
     place = place if place is not None and place.dialect == dialect and not place.unbound else None
@@ -90,6 +82,15 @@ def to_dialect(
         known = {**(always if dialect in _DECAYING else {}), **change.hyper, **known}
         conversion = _finished(state, dialect, known, change, place)
     return conversion._replace(issues=(*ahead, *conversion.issues))
+
+
+def _counted(state: OptimizerState, given: dict[str, float], lead: int) -> tuple[OptimizerState, tuple[Issue, ...]]:
+    """The state with the steps that flags give, which are taken from `given`; else with those it is ahead."""
+    if "iter" in given:
+        return replace(state, step=_steps(given.pop("iter"))), ()
+    if lead and state.step and state.kind in _BIASED:
+        return replace(state, step=state.step + lead), (_leads(state, lead),)
+    return state, ()
 
 
 def _regained(state: OptimizerState, hyper: Mapping[str, float], place: OptimizerState | None) -> Conversion:
@@ -279,8 +280,3 @@ def _refused(state: OptimizerState, dialect: str) -> Conversion:
         hint += "; if it is one that is known, name its slots in the mapping: source: {slots: {ENDING: SLOT}}"
     issue = Issue("slot", "loss", state.name, f"{why}; {held} would be lost.", hint)
     return Conversion(bare(state, dialect), dropped=dict.fromkeys(slots, why), issues=(issue,))
-
-
-def _around(inner: Conversion, state: OptimizerState, dialect: str) -> Conversion:
-    """A wrapper keeps its own scalars and takes its inner optimizer along."""
-    return inner._replace(state=replace(state, dialect=dialect, wraps=inner.state, slots={}, order=(), unbound=()))

@@ -11,8 +11,9 @@ import numpy as np
 from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.optimizers.catalog import list_of, spelling
 from ckptmigrate.optimizers.list_owners import Owner
-from ckptmigrate.optimizers.lists import ITERATIONS, SHADOW_LISTS, WRAPPER, WRAPPER_SCALARS
+from ckptmigrate.optimizers.lists import ITERATIONS, SHADOW_LISTS
 from ckptmigrate.optimizers.record import Slot, Spelling
+from ckptmigrate.optimizers.wrapping import WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import OptimizerState, SlotKey, Stored, Tensor
 
 LISTED = ("keras2", "keras3")
@@ -110,7 +111,7 @@ ZERO = Tensor.of(np.zeros((), np.int32), BY_NAME["int32"])
 
 def _first(state: OptimizerState, spelled: Spelling) -> Sequence[str]:
     if state.kind == WRAPPER:
-        return WRAPPER_SCALARS
+        return tuple(WRAPPER_SCALARS)
     return spelled.listed.first if spelled.listed else ("iter", _RATE) if state.dialect == "keras3" else ("iter",)
 
 

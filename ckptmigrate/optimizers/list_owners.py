@@ -16,7 +16,7 @@ class Owner(NamedTuple):
 
     name: str
     shape: Shape
-    full_name: str
+    full_name: str = ""
 
 
 class Claim(NamedTuple):

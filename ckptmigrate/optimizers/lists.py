@@ -19,6 +19,7 @@ from ckptmigrate.optimizers.keys import split_number
 from ckptmigrate.optimizers.list_owners import Claim, Owner, owners_of
 from ckptmigrate.optimizers.record import Optimizer, Slot, Spelling
 from ckptmigrate.optimizers.scalars import scalar_value, whole_value
+from ckptmigrate.optimizers.wrapping import INNER, WRAPPER
 from ckptmigrate.steps import Shape
 from ckptmigrate.table import OptimizerState, SlotKey, Stored
 
@@ -26,7 +27,6 @@ VARIABLES = "_variables"
 TRAINED = "_trainable_variables"
 ITERATIONS = "_iterations"
 INDEX = "_index_dict"  # tf_keras has it, Keras 3 hasn't
-INNER = "inner_optimizer"
 
 # Lists that any optimizer has, where it was asked for: slot -> list, and how names spell the slot.
 SHADOW_LISTS = {AVERAGE: "_model_variables_moving_average", "gradient_accumulator": "_accumulated_gradients"}
@@ -39,8 +39,6 @@ _SCALARS = {
     "_current_learning_rate": CURRENT_RATE,
     "_u_product": "momentum_cache",
 }
-WRAPPER = "loss_scale"  # the kind of what scales the loss around an optimizer of Keras 3
-WRAPPER_SCALARS = ("iter", "learning_rate", "step_counter", "dynamic_scale")
 
 
 class Member(NamedTuple):

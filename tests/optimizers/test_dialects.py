@@ -268,14 +268,6 @@ def test_no_way_is_a_loss(state: Any, kind: str, to: str) -> None:
     assert not conversion.state.scalars
 
 
-def test_a_wrapper_takes_its_inner_optimizer_along(state: Any) -> None:
-    inner = state("momentum", "tf1", ["momentum"])
-    conversion = to_dialect(OptimizerState("scale", "loss_scale", "tf1", wraps=inner), "keras-legacy", hyper=RATE)
-    assert conversion.state.wraps is not None
-    assert conversion.state.wraps.dialect == conversion.state.dialect == "keras-legacy"
-    assert "momentum" in conversion.slot_steps
-
-
 def test_initial_values() -> None:
     assert initial_value("rmsprop", "tf1", "rms") == 1.0
     for kind, dialect, slot in [("rmsprop", "keras-legacy", "rms"), ("adam", "tf1", "m"), ("unknown", "tf1", "x")]:

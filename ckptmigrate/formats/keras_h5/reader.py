@@ -15,7 +15,8 @@ from ckptmigrate.formats.keras_h5 import naming, slot_names
 from ckptmigrate.formats.keras_h5.old_names import SYSTEM, Weight, old_names
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.binding import Owner, StateList, bind
+from ckptmigrate.optimizers.binding import StateList, bind
+from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.optimizers.scalars import whole_value
 from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import Checkpoint, Extent, Layer, OptimizerState, Stored, Structure, Tensor, Variable
@@ -260,10 +261,10 @@ class _Reading:
         """
         trained = [v for v in self.variables.values() if v.trainable is not False]
         owners = [Owner(v.name, v.tensor.shape, self.spelled.get(v.name, v.name)) for v in trained]
-        by_name = sorted(owners, key=lambda owner: owner.spelled.encode())
+        by_name = sorted(owners, key=lambda owner: owner.full_name.encode())
         if dialect != "keras1":
             told = "\n".join(keys).replace("/", "_")
-            named = [owner for owner in owners if owner.spelled.removesuffix(":0").replace("/", "_") in told]
+            named = [owner for owner in owners if owner.full_name.removesuffix(":0").replace("/", "_") in told]
             return [owners, named] if len(named) < len(owners) else [owners]
         if not self.version.startswith(("1.", "2.0.", "2.1.")):
             return [owners]

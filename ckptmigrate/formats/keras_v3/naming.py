@@ -27,7 +27,6 @@ NAME = "name"  # attribute of `vars`, from Keras 3.6.0 on: the layer's own name
 LAYERS = "layers"
 OLD_LAYERS = "_layer_checkpoint_dependencies"  # the same container as TF 2.12 to 2.14 called it
 OPTIMIZER = "optimizer"
-INNER = "inner_optimizer"
 METRICS = frozenset({"metrics", "compile_metrics"})
 # Attributes that only we write, which Keras passes over: where a file is from, by which Keras' conventions it is, what
 # the variables of a group are called (`variable:slot` in an optimizer's list), and the optimizer's kind.

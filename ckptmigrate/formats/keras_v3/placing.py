@@ -14,7 +14,6 @@ from ckptmigrate.errors import DamagedError
 from ckptmigrate.formats.keras_config import read_config
 from ckptmigrate.formats.keras_v3.known import CELLS, CONTAINERS, Known, by_config
 from ckptmigrate.formats.keras_v3.naming import (
-    INNER,
     KIND,
     LAYERS,
     MODEL_CONFIG,
@@ -26,9 +25,10 @@ from ckptmigrate.formats.keras_v3.naming import (
     next_name,
 )
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.binding import VACANT, Owner, is_ordered, listed_scalars, unbind
+from ckptmigrate.optimizers.binding import VACANT, is_ordered, listed_scalars, unbind
 from ckptmigrate.optimizers.dialects import PLACEHOLDER
-from ckptmigrate.optimizers.wrapping import WRAPPER, WRAPPER_SCALARS
+from ckptmigrate.optimizers.list_owners import Owner
+from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import LOSSY_ROLES, Checkpoint, OptimizerState, Stored, Tensor, Variable
 
 _DATASET = re.compile(r"(?:.+/)?vars/[^/]+", re.DOTALL)

@@ -35,7 +35,7 @@ from ckptmigrate.formats.keras_v3.source import Source, open_source
 from ckptmigrate.formats.keras_v3.states import Block, Training, optimizers_of, states_of
 from ckptmigrate.formats.keras_v3.walk import Named, Walk
 from ckptmigrate.formats.roles import role_of
-from ckptmigrate.optimizers.binding import Owner
+from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.table import Checkpoint, Layer, Role, Structure, Tensor, Variable
 from ckptmigrate.wire.hdf5 import Place, is_hdf5, read_root, text
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ckptmigrate.formats.keras_v3.naming import INNER, OPTIMIZER, counted, natural
+from ckptmigrate.formats.keras_v3.naming import OPTIMIZER, counted, natural
 from ckptmigrate.formats.keras_v3.nodes import Node
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.binding import Owner, StateList, bind
+from ckptmigrate.optimizers.binding import StateList, bind
 from ckptmigrate.optimizers.catalog import AVERAGE
 from ckptmigrate.optimizers.dialects import RATE
+from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.optimizers.scalars import whole_value
-from ckptmigrate.optimizers.wrapping import WRAPPER, WRAPPER_SCALARS
+from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import OptimizerState, SlotKey, Stored, Tensor
 
 _MAX_TRIES = 20_000  # steps of a search for the order in which streams are merged
