@@ -42,7 +42,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict
         (2, ["inspect", "x", "--frobnicate"]),
         (2, ["convert", "a", "b"]),
         (2, ["convert", "a", "b", "--to", "tf2", "--verify", "resume"]),
-        (2, ["convert", "a", "b", "--to", "tf2", "--report", "report.html"]),
+        (2, ["convert", "a", "b", "--to", "tf2", "--report", "report.pdf"]),
         (2, ["convert", "a", "b", "--to", "tf2", "--max-shard-size", "huge"]),
         (2, ["convert", "a", "b", "--to", "tf2", "--hyper", "learning_rate"]),
         (2, ["verify", "a", "b", "--level", "forward"]),
