@@ -162,7 +162,8 @@ def _finished(
             scalars[name] = state.scalars[name]
             texts.pop(name, None)
     scalars |= _loss_scale(state, dialect)
-    issues += _unknown_scalars(state, dialect, target, scalars, without)
+    is_stopped = any(issue.kind == "needed" for issue in issues)
+    issues += _unknown_scalars(state, dialect, target, scalars, without) if not is_stopped else []
     issues += _unwritten(state, dialect, known, target)
     issues += _decay(state, dialect, known)
     issues += _unbound(state, dialect)

@@ -197,3 +197,29 @@ def _distance(side: Any, path: Path, suffix: str, template: Path | None, expecte
     side.load(out)
     side.train(BATCHES[BEFORE:])
     return max(float(np.abs(a - b).max()) for a, b in zip(side.values(), expected, strict=True))
+
+
+def scaled(dialect: str, steps: int) -> Any:
+    """A model whose Adam stands in a LossScaleOptimizer."""
+    side = KerasSide("adam", dialect)
+    around = keras.optimizers if dialect == "keras3" else tf_keras.mixed_precision
+    inner = SIDES[dialect][1].Adam(LR)
+    side.model.compile(optimizer=around.LossScaleOptimizer(inner), loss=side.library.losses.MeanSquaredError())
+    for x, y in BATCHES[:steps]:
+        side.model.train_on_batch(x, y)
+    return side
+
+
+@pytest.mark.parametrize(("source", "target"), [("keras3", "keras2"), ("keras2", "keras3"), ("keras3", "keras3")])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_an_optimizer_in_a_wrapper(source: str, target: str, suffix: str, tmp_path: Path) -> None:
+    trained = scaled(source, BEFORE)
+    path, template = trained.save(tmp_path / f"source{suffix}"), scaled(target, 1).save(tmp_path / "template.keras")
+    out = tmp_path / "out.keras"
+    assert convert(path, out, to="keras-v3", template=str(template)).verdict == "verified"
+    loaded = SIDES[target][0].models.load_model(out).optimizer.inner_optimizer
+    before = trained.model.optimizer.inner_optimizer
+    assert int(loaded.iterations) == int(before.iterations) == BEFORE
+    slots = [[np.array(v) for v in optimizer.variables if tuple(v.shape)] for optimizer in (before, loaded)]
+    assert len(slots[0]) == 2 * len(START)
+    assert all(np.array_equal(a, b) for a, b in zip(*slots, strict=True))
