@@ -19,8 +19,9 @@ from resuming.trained import BATCHES, BEFORE, LOADED, SAVED, Arrays, apart, buil
 FORMATS = {"tf1": "tf1", "tf2": "tf2", ".h5": "keras-h5", ".keras": "keras-v3", ".weights.h5": "keras-v3"}
 TEMPLATES = {".weights.h5": ".keras"}  # what tells its model's names; else the form itself
 
-# tf_keras' .weights.h5 numbers classes in place of the layers' names
+# tf_keras' .weights.h5 numbers classes in place of the layers' names, and names no optimizer
 RULES = "ckptmigrate: 1\ntitle: names\nrename: {'dense/{leaf}': 'd1/{leaf}', 'dense_1/{leaf}': 'd2/{leaf}'}\n"
+BLOCK = "optimizers: [{from: optimizer, kind: KIND, variables: '{name:path}'}]\n"
 
 CONTINUED = Path(__file__).resolve().parents[3] / "fixtures" / "continued"
 
@@ -84,7 +85,7 @@ class Family:
         self.name, self.folder, self.case = name, folder, CASES[name]
         self.number = 0
         self.rules = folder / "names.yaml"
-        self.rules.write_text(RULES)
+        self.rules.write_text(RULES + (BLOCK.replace("KIND", self.case.kind) if self.case.kind else ""))
         self.nets = {dialect: built(dialect, make) for dialect, make in self.case.make.items()}
         self.templates = {
             (dialect, form): net.save(form, self.place(f"{dialect} template {form}"))

@@ -21,12 +21,14 @@ class Case(NamedTuple):
     """One optimizer.
 
     Attributes:
+        kind: What a mapping calls it; "" where that wouldn't tell its slots.
         known: Its settings, as --hyper takes them.
         make: Dialect -> a new one. A dialect that isn't listed has none.
         lone: Whether nothing but the step and settings is its state, so that dropped slots are no loss.
         unsaved: The dialect and form in which its framework itself can't save it.
     """
 
+    kind: str
     known: Mapping[str, float]
     make: Mapping[str, Make]
     lone: bool = False
@@ -54,18 +56,19 @@ def everywhere(
         make["keras2"] = lambda: getattr(NEW, name)(rate, **settings)
     make["keras3"] = lambda: getattr(V3, name)(rate, **settings)
     numbers = {k: float(v) for k, v in settings.items() if isinstance(v, float)}
-    return Case({"beta_1": 0.9, "beta_2": 0.999, "learning_rate": rate, **numbers}, make)
+    kind = "momentum" if "momentum" in settings and old == "SGD" else old.lower()
+    return Case(kind, {"beta_1": 0.9, "beta_2": 0.999, "learning_rate": rate, **numbers}, make)
 
 
 E = {"epsilon": 1e-7}
-LARGE = {"epsilon": 1e-3}
 FTRL = {"l1_regularization_strength": 0.001, "l2_regularization_strength": 0.01}
 
 
 def rmsprop(momentum: float, centered: bool, epsilon: float) -> Case:
     """RMSprop with these settings."""
     settings = {"momentum": momentum, "centered": centered, "epsilon": epsilon}
-    return everywhere("RMSprop", 0.02, lambda: V1.RMSPropOptimizer(0.02, **settings), **settings)
+    case = everywhere("RMSprop", 0.02, lambda: V1.RMSPropOptimizer(0.02, **settings), **settings)
+    return case._replace(kind="") if bool(momentum) is not centered else case
 
 
 CASES: dict[str, Case] = {

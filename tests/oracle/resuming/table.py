@@ -53,7 +53,7 @@ def summary(judged: Judged) -> str:
         dialect = place.source.dialect
         if found.needed:
             needs.setdefault(found.needed, {})[dialect] = None
-        if found.label in ("approximate", "not portable", "refused"):
+        if found.label in ("approximate", "not portable"):
             sizes = others.setdefault(found.label, {})
             sizes[dialect] = max(sizes.get(dialect, 0.0), found.apart or 0.0)
     parts += [f"needs {', '.join(names)} from {', '.join(sources)}" for names, sources in needs.items()]

@@ -12,12 +12,8 @@ ROUNDING = 5e-6  # of weights that moved by 0.05 and more
 ROOT = "epsilon is added outside the square root on one side, inside on the other"
 SCHEDULE = "its momentum warms up by 0.96^(0.004 t) on one side, by 0.96^t on the other"
 NO_AMSGRAD = "TF1's Adam has no AMSGrad"
-UNTOLD = "the file doesn't tell the optimizer, or not which of its slots these are"
+UNTOLD = "the file holds twice as many slots as variables, and doesn't tell which of RMSprop's these are"
 PRODUCT = "tf_keras' files lack Nadam's product: `optimizer._u_product` is assigned what the report says, after loading"
-TWINS = "a tf.train.Checkpoint of tf_keras' legacy Adamax holds the same as one of Adam, and is taken for that"
-UNREAD = "the source has momentum that its optimizer doesn't read"
-UNCOUNTED = "the source counts no steps"
-PADDED = "objects have entries for the rows and columns that vectors lack, lists have them elsewhere or not"
 CONTRIB = "written for the optimizer of TF 1's contrib, which isn't tried here"
 
 OUTSIDE = {"keras-legacy", "keras1"}  # where RMSprop without momentum, and Adagrad, add epsilon to the root
@@ -71,20 +67,6 @@ def impossible(name: str, place: Place) -> str:
     return ""
 
 
-def not_yet(name: str, place: Place) -> str:
-    """Why a conversion that there could be is refused; "" where it mustn't be."""
-    source, target = (place.source.dialect, place.form), (place.target, place.target_form)
-    if name == "Adamax" and ("keras-legacy", "tf2") in (source, target):
-        return TWINS
-    if name == "SGD" and source[0] in ("keras1", "keras2"):
-        return UNREAD
-    if name in ("SGD", "RMSprop", "Adagrad", "Adadelta") and target[0] == "keras-legacy":
-        return UNCOUNTED
-    if name == "Adafactor" and source[1] == "tf2" != target[1]:
-        return PADDED
-    return UNTOLD if source == ("keras2", ".weights.h5") else ""
-
-
 def verdict(name: str, place: Place, cell: Cell) -> Verdict:
     """What the tables say of a conversion, and whether that is as it should be."""
     if place.target not in CASES[name].make:
@@ -92,11 +74,10 @@ def verdict(name: str, place: Place, cell: Cell) -> Verdict:
         return Verdict("-") if cell.refused else Verdict("untried", CONTRIB, wrong=wrong)
     if reason := impossible(name, place):
         return Verdict("not portable", reason, wrong="" if cell.refused else f"isn't refused: {cell}")
-    if cell.refused and place.form == ".weights.h5" and "kind unknown" in cell.refused:
+    if cell.refused and place.form == ".weights.h5" and not CASES[name].kind:
         return Verdict("not told", UNTOLD)
     if cell.refused or cell.failed:
-        reason = not_yet(name, place)
-        return Verdict("refused", reason, wrong="" if reason else cell.refused or cell.failed)
+        return Verdict("refused", wrong=cell.refused or cell.failed)
     return _trained(name, place, cell)
 
 
