@@ -37,8 +37,9 @@ def configured(source: Checkpoint, target: str, name: str, flavor: str) -> tuple
     is_new = _version(source).startswith("3")
     told = translate(config, training, wanted, str(source.path), is_new=is_new)
     kept = {key: blob for key, blob in blobs.items() if key not in (_METADATA, _TRAINING)}
-    structure = replace(source.structure, blobs={**kept, _CONFIG: told.config.encode()})
-    metadata = {**source.metadata, "keras_version": told.version}
+    facts = json.dumps({"keras_version": told.version})
+    new = {_CONFIG: told.config.encode(), _METADATA: facts.encode()}
+    structure = replace(source.structure, blobs={**kept, **new})
     title = "Keras" if wanted == "keras3" else wanted
     message = f"the model's configuration is translated by {title} {told.version}"
     issues = [Issue("configuration", "note", "", message)]
@@ -47,7 +48,7 @@ def configured(source: Checkpoint, target: str, name: str, flavor: str) -> tuple
         issues.append(Issue("configuration", "warning", "", message, "call model.compile after loading"))
     if wanted == "keras3" and not is_new:
         issues += _changed(json.loads(config))
-    return replace(source, structure=structure, metadata=metadata), wanted, tuple(issues)
+    return replace(source, structure=structure), wanted, tuple(issues)
 
 
 def flavor_of(source: Checkpoint, target: str, name: str, flavor: str) -> str:

@@ -18,7 +18,8 @@ from ckptmigrate.framework.process import answer, asked
 
 # Modules that a configuration of Keras' own objects names
 _MODULES = frozenset(
-    {"builtins", "keras", "keras.src.engine.functional", "keras.src.models.functional", "keras.src.engine.sequential"}
+    {"builtins", "keras", "keras.src.models.functional"}
+    | {f"{k}.src.engine.{part}" for k in ("keras", "tf_keras") for part in ("functional", "sequential", "training")}
     | {f"keras.{part}" for part in ("layers", "models", "initializers", "regularizers", "constraints", "activations")}
     | {f"keras.{part}" for part in ("optimizers", "losses", "metrics", "dtype_policies", "mixed_precision")}
 )
@@ -138,6 +139,7 @@ _IDLE: Mapping[str, tuple[Any, ...]] = {
     "time_major": (False,),
     "groups": (1,),
     "ragged": (False,),
+    "softmax_robust_masking": (False,),
     **dict.fromkeys(("kernel_initializer", "kernel_regularizer", "kernel_constraint"), ()),  # of separable kernels
     **dict.fromkeys(("input_length", "experimental_autocast", "query_shape", "key_shape", "value_shape"), ()),
 }
