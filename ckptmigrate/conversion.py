@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,10 +34,9 @@ from ckptmigrate.staging import (
     refuse_strange_folder,
     stage,
 )
-from ckptmigrate.table import ASSETS, DIALECTS, Checkpoint
+from ckptmigrate.table import DIALECTS, Checkpoint
 from ckptmigrate.verification import Progress, no_progress
-
-_SHOWN = 20  # names in a message
+from ckptmigrate.vocabularies import left_out
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("keep", "drop", "fresh"),
@@ -294,7 +293,13 @@ def _counted(progress: Progress, plan: Plan) -> Any:
 def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple[_Job, Report | None]:
     """The job less what the target can't hold, and a report of verdict `refused` when anything known stops the run."""
     unheld = job.writer.check(job.plan.result(), job.options)
-    issues = [*job.source.issues, *chosen.issues, *job.plan.issues, *unheld, *_assets_left(job)]
+    issues = [
+        *job.source.issues,
+        *chosen.issues,
+        *job.plan.issues,
+        *unheld,
+        *left_out(job.source, job.plan.template, job.target.name, job.destination.name),
+    ]
     if chosen.template is not None:
         issues += differing(job.source, chosen.template, chosen.assignment.moves)
     old = existing_outputs(job.destination, _outputs(job))
@@ -315,16 +320,6 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
 def _outputs(job: _Job) -> tuple[str, ...]:
     """Patterns of everything that the output may consist of."""
     return (*job.writer.outputs(job.destination.name), *job.beside)
-
-
-def _assets_left(job: _Job) -> Iterator[Issue]:
-    """Vocabularies in an archive, which no other of Keras' files holds."""
-    left = [name for name in job.source.structure.blobs if name.startswith(ASSETS)]
-    if left and job.target.name not in KEY_KEEPERS and not job.destination.name.endswith(".keras"):
-        message = (
-            f"not written: {', '.join(left[:_SHOWN])}; layers that learned a vocabulary must get it in another way"
-        )
-        yield Issue("assets", "warning", "", message, "name the output NAME.keras, which holds it")
 
 
 def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progress) -> Report:

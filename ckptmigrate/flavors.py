@@ -83,6 +83,7 @@ def _by_paths(template: Checkpoint, paths: Mapping[str, str]) -> Checkpoint:
     """A template whose variables are called by the paths of their objects; what they were called is an alias."""
     template = _aliased(template, "layer_path", {n: (layer_name(v),) for n, v in template.variables.items()})
     template = _aliased(template, "full_name", {n: (layer_name(v),) for n, v in template.variables.items()})
+    template = _aliased(template, "object_path", {n: _spellings(path) for n, path in paths.items()})
     renamed = {paths.get(n, n): replace(v, name=paths.get(n, n)) for n, v in template.variables.items()}
     layout = tuple(
         replace(layer, attributes=tuple((path, paths.get(name, name)) for path, name in layer.attributes))

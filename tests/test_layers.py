@@ -20,7 +20,7 @@ LAYERS = {
     "optimizers": 2, "report": 2, "document": 2, "batchnorm": 2,
     "mapping": 2.5,
     "formats": 3,
-    "norm_settings": 3.5,
+    "norm_settings": 3.5, "vocabularies": 3.5,
     "listing": 4, "page": 4, "histograms": 4,
     "chosen": 5, "compare": 5, "framework": 5, "keras1_config": 5, "provenance": 5, "renewal": 5, "staging": 5,
     "verification": 5.7, "configured": 5.5, "flavors": 5.5,

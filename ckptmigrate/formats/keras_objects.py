@@ -38,6 +38,10 @@ _ATTRIBUTES: Mapping[str, Mapping[str, Mapping[str, str]]] = {"tf_keras": _KERAS
 # What variables of wrappers stand below; anything else of two parts and more may be a model's layer
 _PARTS = frozenset({"cell", "cells", "layer", "forward_layer", "backward_layer", *_KERAS2[""]})
 
+# Classes of tf_keras whose variables have no more than their own name, and whose cells give theirs no name
+_UNPREFIXED = frozenset({"Normalization"})
+_NO_CELL = frozenset({"ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"})
+
 _MODEL_CONFIG = "model_config"
 _SHOWN = 20  # names in a message
 
@@ -88,20 +92,26 @@ def names_in(checkpoint: Checkpoint) -> dict[str, str]:
         model = read_config(config, str(checkpoint.path)) if config is not None else None
     except DamagedError:
         return {}
-    held = _held(layout or ()) if model is not None else {}
-    return {name: "/".join(_named(model, path.split("/"))) for path, name in held.items()} if model else {}
+    if model is None:
+        return {}
+    is_keras2 = not str(checkpoint.metadata.get("keras_version") or "").startswith("3")
+    bare = {layer.name for layer in layout or () if is_keras2 and layer.class_name in _UNPREFIXED}
+    names = {name: list(_named(model, path.split("/"), is_keras2)) for path, name in _held(layout or ()).items()}
+    return {name: "/".join(parts[-1:] if parts[0] in bare else parts) for name, parts in names.items()}
 
 
-def _named(owner: Configured, path: Sequence[str]) -> Iterator[str]:
+def _named(owner: Configured, path: Sequence[str], is_keras2: bool) -> Iterator[str]:
+    if is_keras2 and owner.class_name in _NO_CELL and path[0] == "cell":
+        path = path[1:]
     for attribute, wrapped in owner.inner.items():
         parts = attribute.split("/")
         if list(path[: len(parts)]) == parts:
             yield from (wrapped.name,) if wrapped.name else parts
-            yield from _named(wrapped, path[len(parts) :])
+            yield from _named(wrapped, path[len(parts) :], is_keras2)
             return
     yield from path[:1]
     inner = next((layer for layer in owner.layers if layer.name == path[0]), None)
-    yield from _named(inner, path[1:]) if inner is not None and len(path) > 1 else path[1:]
+    yield from _named(inner, path[1:], is_keras2) if inner is not None and len(path) > 1 else path[1:]
 
 
 def _held(layout: Sequence[Layer]) -> dict[str, str]:

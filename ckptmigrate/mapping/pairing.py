@@ -76,10 +76,10 @@ def pair(source: Names, template: Names, variables: Iterable[Variable]) -> Pairs
     positions, guessed = by_position(_side(source, left), _side(template, right))
     _take(positions, found, left, right)
     _take(_by_endings(source, left, template, right), found, left, right)
-    if any(_is_lossy(source, name) for name in found):
+    if not any(_is_lossy(source, name) for name in left):
         return Pairs(found, guessed)
     by_order = _by_order(source.checkpoint, template.checkpoint)
-    return Pairs({**found, **by_order.found}, (*guessed, *by_order.issues))
+    return by_order if by_order.found else Pairs(found, guessed)
 
 
 def alike(variable: Variable, among: Iterable[Variable]) -> list[str]:
@@ -256,9 +256,9 @@ def _with_endings(names: Mapping[str, set[str]], other: Mapping[str, set[str]]) 
 
 
 def _by_order(source: Checkpoint, template: Checkpoint) -> Pairs:
-    """Layers by their order, where every one is called by its class and a number, and no name is on both sides."""
+    """Layers by their order, where every one is called by its class and a number, and none could go by its name."""
     near, far = _weighty(source), _weighty(template)
-    if len(near) != len(far) or {layer.name for layer in near} & {layer.name for layer in far}:
+    if len(near) != len(far) or _shapes(source, near).items() & _shapes(template, far).items():
         return Pairs()
     found: dict[str, str] = {}
     for one, other in zip(near, far, strict=True):
@@ -286,6 +286,11 @@ def _weighty(checkpoint: Checkpoint) -> list[Layer]:
     listed = {name for layer in told for _, name in layer.attributes}
     lossy = {name for name, variable in variables.items() if variable.role in LOSSY_ROLES}
     return [layer for layer in told if layer.attributes] if lossy <= listed else []
+
+
+def _shapes(checkpoint: Checkpoint, layers: Iterable[Layer]) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """Layer -> the shapes of its variables."""
+    return {one.name: tuple(checkpoint.variables[v].tensor.shape for _, v in one.attributes) for one in layers}
 
 
 def _is_numbered_alike(one: Layer, other: Layer) -> bool:

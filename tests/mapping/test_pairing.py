@@ -90,7 +90,7 @@ def test_layers_that_only_count_on(pairs):
 @pytest.mark.parametrize(
     "near",
     [
-        (layer("dense_1"), layer("dense_2")),  # dense_1 is on both sides
+        (layer("dense_1"), layer("dense_2")),  # dense_1 is on both sides, and could be the same
         (layer("dense_2"), layer("head")),  # a name of the user's own
         (layer("dense_2"), layer("dense_3", "EinsumDense")),
         (layer("dense_2", ""), layer("dense_3")),

@@ -162,9 +162,10 @@ class _Reading:
     def _add(self, name: str, dataset: Dataset, layer: str, meaning: naming.Meaning) -> None:
         tensor = tensor_of(dataset)
         self._taken.add(dataset.path)
-        aliases = {"h5_path": (dataset.path.removeprefix(self.root),)}
+        aliases: dict[str, tuple[str, ...]] = {"h5_path": (dataset.path.removeprefix(self.root),)}
         if meaning.path and not (self.may_be_turned and len(tensor.shape) >= _LEAST_TURNED):
-            aliases["layer_path"] = (f"{layer}/{meaning.path}" if layer else meaning.path,)
+            own = meaning.path.partition("/")[2]  # a model's variables are called by its name, too
+            aliases["layer_path"] = (f"{layer}/{meaning.path}",) if layer else (meaning.path, *([own] if own else []))
         role = meaning.role or role_of(name, tensor.dtype, tensor.shape)
         trainable = False if self.model is not None and not self.model.is_trainable else meaning.is_trainable
         self.variables[name] = Variable(name, tensor, dataset.path, role, trainable, aliases)

@@ -16,6 +16,7 @@ from ckptmigrate.objects import ObjectGraph
 from ckptmigrate.table import Layer
 from ckptmigrate.wire.saved_model import SavedObject
 
+_TAGS = ("__tuple__", "TensorShape")
 _CONFIGURATIONS = ("model_config", "training_config", "keras_version", "backend")  # as in Keras' HDF5 files
 
 
@@ -73,8 +74,17 @@ def configurations(root: SavedObject | None) -> dict[str, bytes]:
         if isinstance(value, str) and value:
             found[name] = value.encode("utf-8", "surrogateescape")
         elif isinstance(value, dict) and value.get("config", True):  # a class of the user's own may have {}
-            found[name] = json.dumps(value).encode()
+            found[name] = json.dumps(_untagged(value)).encode()
     return found
+
+
+def _untagged(value: Any) -> Any:
+    """Tuples and shapes as lists, as Keras' HDF5 files have them (tf_keras/src/saving/legacy/saved_model)."""
+    if isinstance(value, dict):
+        if value.get("class_name") in _TAGS and value.keys() == {"class_name", "items"}:
+            return _untagged(value["items"])
+        return {key: _untagged(item) for key, item in value.items()}
+    return [_untagged(item) for item in value] if isinstance(value, list) else value
 
 
 def batch_norm_settings(objects: Mapping[int, SavedObject], paths: Mapping[int, str]) -> dict[str, dict[str, Any]]:

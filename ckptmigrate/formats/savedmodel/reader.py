@@ -76,13 +76,17 @@ def _with_objects(opened: Checkpoint, bundle: Bundle, model: SavedModel) -> Chec
     variables, twins = fold_copies(_told(found, objects, paths))
     layout = layout_of(graph, objects, paths, found.view.names) if paths else None
     settings = batch_norm_settings(objects, paths)
-    blobs = ChainMap(configurations(objects.get(0)), dict(found.structure.blobs))
+    told = configurations(objects.get(0))
+    blobs = ChainMap(told, dict(found.structure.blobs))
+    facts: dict[str, Any] = {"batch_norms": settings} if settings else {}
+    if "keras_version" in told:
+        facts["keras_version"] = told["keras_version"].decode("utf-8", "replace")
     return replace(
         opened,
         variables=variables,
         optimizers=found.optimizers,
         structure=Structure(graph, layout, blobs),
-        metadata={**opened.metadata, **({"batch_norms": settings} if settings else {})},
+        metadata={**opened.metadata, **facts},
         issues=(*issues_of(bundle), *found.issues, *twins),
     )
 
