@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ckptmigrate import Report, convert
+from ckptmigrate import CkptMigrateError, Report, convert
+from ckptmigrate.issues import Issue
 from keras_matrix.files import ARRAYS, KERAS, KINDS, OTHER, SAVED, arrays, assign, is_whole, load
 from keras_matrix.models import MODELS, Model, Subject
 
@@ -39,7 +40,7 @@ class Cell:
     Attributes:
         verdict: yes | template (yes, with one) | refused | absent (Keras saves no such file, or not all of the model).
         why: Why it is refused, and the ways out.
-        wrong: What Keras says of the result, or how far its predictions are off; "" when all is well.
+        wrong: What Keras says of the result, or how far its predictions are off, or which refusal names no way out.
     """
 
     verdict: str
@@ -115,10 +116,8 @@ def loaded(bench: Bench, kind: str, path: Path) -> str:
     """What is wrong with what Keras loads into a freshly built model; "" when all is well."""
     fresh = bench.subject.blank(bench.fresh)
     try:
-        if kind in ARRAYS:
-            found = assign(fresh, arrays(kind, path))
-        else:
-            found = load(bench.k, bench.subject, fresh, kind, path)
+        is_named = kind in ARRAYS
+        found = assign(fresh, arrays(kind, path)) if is_named else load(bench.k, bench.subject, fresh, kind, path)
         return distance(bench.subject.answer(found), bench.wanted)
     except Exception as error:  # noqa: BLE001 - whatever Keras has to say
         return f"{type(error).__name__}: {error}"
@@ -127,13 +126,33 @@ def loaded(bench: Bench, kind: str, path: Path) -> str:
 def tried(bench: Bench, place: Place, path: Path, folder: Path) -> Cell:
     """One conversion; with a template where it takes one."""
     to, name = KINDS[place.target]
-    for way in ("template",) if place.source in UNTOLD else ("yes", "template"):
+    found: list[Issue] = []
+    for way in ways(place):
         given = {"template": str(bench.template(place.target))} if way == "template" else {}
-        report = convert(path, folder / name, to=to, force=True, **given)
+        try:
+            report = convert(path, folder / name, to=to, optimizer="drop", force=True, **given)
+        except CkptMigrateError as error:
+            found = [Issue("error", "error", "", error.message, error.hint)]
+            continue
+        found = [issue for issue in report.issues if issue.severity in ("error", "loss")]
         if report.verdict == "verified" and (way == "template" or not points_on(report, place.target, folder / name)):
-            return Cell(way, (), judged(bench, place.target, folder / name))
-    why = tuple(f"{i.message} [{i.hint}]" for i in report.issues if i.severity in ("error", "loss"))
-    return Cell("refused", tuple(dict.fromkeys(why)))
+            is_named = place.target in ARRAYS
+            wrong = rounded(bench, place, folder / name, way) if is_named else judged(bench, place, folder / name)
+            if not (wrong and is_named and way == "yes"):
+                return Cell(way, (), wrong)
+    unhinted = [issue.message for issue in found if not issue.hint]
+    return Cell("refused", tuple(dict.fromkeys(issue.message for issue in found)), "; ".join(unhinted))
+
+
+def ways(place: Place) -> tuple[str, ...]:
+    """How a conversion is tried: files that tell no layers take a template; arrays go by any name.
+
+    Keras translates configurations in a process of its own, which takes seconds: for one of the models.
+    """
+    if place.target in ARRAYS:
+        return ("yes", "template")
+    is_translated = place.target == ".keras" and place.source in ("whole .h5", "savedmodel") and place.model != "nested"
+    return ("template",) if place.source in UNTOLD or is_translated else ("yes", "template")
 
 
 def points_on(report: Report, target: str, path: Path) -> bool:
@@ -142,25 +161,28 @@ def points_on(report: Report, target: str, path: Path) -> bool:
     return is_warned or (target == "whole .h5" and not is_whole(path))
 
 
-def judged(bench: Bench, target: str, path: Path) -> str:
-    """What is wrong with a result; "" when all is well."""
-    if target in ARRAYS:
-        return _judged_arrays(bench, target, path)
-    wrong = loaded(bench, target, path)
-    if wrong or target != ".h5" or bench.other is None:
+def judged(bench: Bench, place: Place, path: Path) -> str:
+    """What is wrong with a result that Keras loads; "" when all is well."""
+    wrong = loaded(bench, place.target, path)
+    if wrong or place.target != ".h5" or bench.other is None:
         return wrong
-    found = load(OTHER[bench.k], bench.subject, bench.subject.blank(bench.other), target, path)
+    found = load(OTHER[bench.k], bench.subject, bench.subject.blank(bench.other), place.target, path)
     return distance(bench.subject.answer(found), bench.wanted, _BETWEEN)
 
 
-def _judged_arrays(bench: Bench, target: str, path: Path) -> str:
-    """Its own library reads it, and what becomes of it is a file that Keras loads."""
-    back = path.parent / "back.weights.h5"
-    arrays(target, path)
-    report = convert(path, back, to="keras-v3", template=str(bench.template(".weights.h5")))
+def rounded(bench: Bench, place: Place, path: Path, way: str) -> str:
+    """What is wrong with arrays: what their own library reads, and what goes back to where they are from."""
+    values = arrays(place.target, path)
+    if place.source in ARRAYS:
+        return distance(bench.subject.answer(assign(bench.subject.blank(bench.fresh), values)), bench.wanted)
+    back = place.source if place.source in bench.kept and place.source != "export()" else ".h5"
+    to, name = KINDS[back]
+    given = {"template": str(bench.template(back))}
+    folder = path.parent / f"back by {way}"
+    report = convert(path, made(folder) / name, to=to, optimizer="drop", **given)
     if report.verdict != "verified":
-        return "; ".join(i.message for i in report.issues)
-    return judged(bench, ".weights.h5", back)
+        return "; ".join(issue.message for issue in report.issues)
+    return loaded(bench, back, folder / name)
 
 
 def distance(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any], tolerance: float = 0.0) -> str:
