@@ -155,3 +155,12 @@ def test_real_files(name):
     orders = {name.split("/")[1].partition(".")[2] for name in names} - {""}
     assert (families, orders) == ({REAL[name][0]}, REAL[name][1])
     assert len(names) in (0, len(checkpoint.variables))
+
+
+def test_counters_of_tensorflow_hide_no_statistics():
+    """`bn_running_mean_1:0`: the second model of a process."""
+    with ckptmigrate.open(FIXTURES / "k12_images_tf" / "model.h5") as checkpoint:
+        roles = {name: v.role for name, v in checkpoint.variables.items() if "running" in name}
+        (state,) = checkpoint.optimizers
+    assert roles == {"bn/bn_running_mean_1": "bn_mean", "bn/bn_running_std_1": "bn_variance"}
+    assert (state.unbound, len(state.slots)) == ((), 17)

@@ -26,6 +26,7 @@ FIRST_KERAS = "1"  # what loaders take a file for that tells no version: Keras 1
 PROVENANCE = "ckptmigrate.provenance"
 
 _CELL = re.compile(r"(?:simple_rnn|lstm|gru|conv_lstm(?:\dd)?)_cell(?:_\d+)?$", re.ASCII)
+_COUNTED = re.compile(r"_[1-9]\d*$", re.ASCII)  # TensorFlow's, of a name that the process had before
 _DIRECTION = re.compile(r"(forward|backward)_(?!layer$)\w+$", re.ASCII)
 _ATTENTION = {
     "query": "query_dense",
@@ -94,7 +95,7 @@ def _role(weight: Weight) -> Role | None:
 
 
 def _agree(name: str, weight: Weight) -> bool:
-    leaf = name.removesuffix(":0").rpartition("/")[2]
+    leaf = _COUNTED.sub("", name.removesuffix(":0").rpartition("/")[2])
     accepted = (weight.path.rpartition("/")[2], *weight.spelled)
     return any(leaf == known or leaf.endswith(f"_{known}") for known in accepted)
 
@@ -158,7 +159,8 @@ def _named(path: Sequence[str], is_attention: bool, is_recurrent: bool) -> Meani
     if is_recurrent and (not inner or inner[-1] != "cell"):
         inner.append("cell")
     leaf = path[-1]
-    role = _STATISTICS.get(leaf) or next((r for k, r in _KERAS1_STATISTICS.items() if leaf.endswith(f"_{k}")), None)
+    bare = _COUNTED.sub("", leaf)
+    role = _STATISTICS.get(bare) or next((r for k, r in _KERAS1_STATISTICS.items() if bare.endswith(f"_{k}")), None)
     return Meaning("/".join([*inner, leaf]), role, False if role else None)
 
 
