@@ -51,7 +51,7 @@ def summary(judged: Judged) -> str:
     others: dict[str, dict[str, float]] = {}
     for place, found in judged:
         dialect = place.source.dialect
-        if found.needed:
+        if found.needed and place.form == next(iter(place.source.paths)):
             needs.setdefault(found.needed, {})[dialect] = None
         if found.label in ("approximate", "not portable"):
             sizes = others.setdefault(found.label, {})
