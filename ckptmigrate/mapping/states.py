@@ -19,7 +19,8 @@ from ckptmigrate.mapping.state_moves import MovedState, Way, move_state, move_te
 from ckptmigrate.optimizers import UNKNOWN, Conversion, anew, to_dialect
 from ckptmigrate.optimizers.catalog import list_of, spelling
 from ckptmigrate.optimizers.dialects import PLACEHOLDER
-from ckptmigrate.optimizers.scalars import shown
+from ckptmigrate.optimizers.nadam import PRODUCT, by_hand
+from ckptmigrate.optimizers.scalars import scalar_value, shown
 from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS, folded, is_scaled, is_wrapped, parted
 from ckptmigrate.report import Row
 from ckptmigrate.table import Checkpoint, OptimizerState, Stored, Tensor
@@ -107,6 +108,8 @@ def _for_a_list(conversion: Conversion, state: OptimizerState) -> Conversion:
     scalars = dict(found.scalars)
     if listed and not listed.is_padded and _is_shaped(found):  # tf_keras keeps Adafactor's placeholders beside the list
         scalars = {n: s for n, s in scalars.items() if not n.startswith(PLACEHOLDER)}
+    if found.dialect == state.dialect and PRODUCT in scalars and PRODUCT not in names and state.step:
+        issues.append(by_hand(state.name, state.step, scalar_value(scalars[PRODUCT])))
     if found.dialect != state.dialect:
         scalars = {n: s for n, s in scalars.items() if n in names or state.scalars.get(n) is s}
         issues = [i for i in issues if (i.kind, i.severity) != ("hyper", "note")]

@@ -75,7 +75,7 @@ def change_nadam(case: Case) -> Change:
         settings = f"by beta_1={shown(beta_1)} and a schedule decay of {shown(target)}"
         texts[PRODUCT] = f"the product of {plain.step} momenta, {settings}"
     if case.dialect == "keras2" and plain.step:
-        issues.append(_by_hand(case, plain.step, scalar_value(Stored("", product))))
+        issues.append(by_hand(case.state.name, plain.step, scalar_value(Stored("", product))))
     return plain._replace(scalars={PRODUCT: product}, texts=texts, issues=tuple(issues))
 
 
@@ -98,13 +98,20 @@ def _not_portable(case: Case, source: float, target: float) -> Issue:
     return Issue("slot", "loss", case.state.name, text, hint)
 
 
-def _by_hand(case: Case, step: int, product: float | None) -> Issue:
+def by_hand(name: str, step: int, product: float | None) -> Issue:
+    """What has to be set in tf_keras after loading, for what its files lack.
+
+    Args:
+        name: The optimizer.
+        step: Its completed steps.
+        product: The product of as many momenta.
+    """
     text = (
         "tf_keras' Nadam counts the factors of its product in an attribute that no file holds, and `.h5` and `.keras` "
         f"files lack the product, too: after loading, set optimizer._u_product_counter = {step + 1}, or the next steps "
         f"multiply it too often, and where it is missing optimizer._u_product.assign({product})."
     )
-    return Issue("approximate", "warning", case.state.name, text)
+    return Issue("approximate", "warning", name, text)
 
 
 def _guessed(case: Case) -> Issue:

@@ -90,6 +90,8 @@ def _trained(name: str, place: Place, cell: Cell) -> Verdict:
         return Verdict("approximate", reason, cell.apart, cell.needed, wrong)
     wrong = "" if is_near(cell, place.source) else without
     label, reason = ("by hand", PRODUCT) if lacks_product(name, place) else ("", "")
+    if label and ("approximate", "warning") not in cell.told:
+        wrong = "isn't told what is to be set by hand"
     return Verdict(label, reason, cell.apart, cell.needed, wrong)
 
 
