@@ -35,7 +35,7 @@ def average(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing DST.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Write the mean of several checkpoints: float variables averaged, counters from the newest."""
+    """Write the mean of several checkpoints. Float variables are averaged, counters are those of the newest."""
     *sources, destination = paths
 
     def command() -> Answer:

@@ -77,7 +77,7 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing DST.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Convert SRC into DST, check the result, and say what went where."""
+    """Convert SRC into DST, and check the result. The report says what went where."""
     keywords = options.routing(
         mapping=mapping, reverse=reverse, template=template, names=names, averages=averages, drop=drop, reinit=reinit
     )

@@ -37,7 +37,7 @@ def doctor(
     from_: From = "",
     as_json: Json = False,
 ) -> None:
-    """Say why a restored model does worse than it did, or isn't restored. Reads every value once."""
+    """Say why a restored model does worse. Or why it isn't restored; reads every value once."""
 
     def command() -> Answer:
         from ckptmigrate.doctor import diagnose

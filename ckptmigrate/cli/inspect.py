@@ -40,7 +40,7 @@ def inspect(
     everything: Annotated[bool, typer.Option("--all", help="One line per variable and slot; no runs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a checkpoint holds: variables, optimizer state, files. Reads no tensor data without --stats."""
+    """Show what a checkpoint holds. Variables, optimizer state, files; no tensor data is read without --stats."""
 
     def command() -> Answer:
         from ckptmigrate.formats import open_checkpoint

@@ -72,7 +72,7 @@ def port_detection(
     force: Annotated[bool, typer.Option("--force", help="Replace an older port in OUTDIR.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Port a TF1 Object Detection API model: OUTDIR gets a TF2 checkpoint and the pipeline.config for it."""
+    """Port a TF1 detection model to TF2. OUTDIR gets what the TF2 Object Detection API trains from."""
     values = options.parse_hyper(hyper or [])
 
     def command() -> Answer:

@@ -189,6 +189,8 @@ LOADING = """
 import signal, sys
 from ckptmigrate.__main__ import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+
 class Interrupting:
     def find_spec(self, name, path, target=None):
         if name == "typer":

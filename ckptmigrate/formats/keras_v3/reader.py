@@ -201,7 +201,7 @@ def _is_keras2(
     """Whether tf_keras wrote it: its version, else what only one of the two puts into a file."""
     version = metadata.get(VERSION)
     if isinstance(version, str) and version:
-        return version.startswith(("1.", "2."))
+        return version.partition(".")[0] in ("1", "2")
     if any(node.label for node in root.walk()):
         return False
     if OLD_LAYERS in root.children or METRICS & root.children.keys():

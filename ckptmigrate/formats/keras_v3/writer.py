@@ -95,9 +95,9 @@ def _is_keras2(checkpoint: Checkpoint, options: WriteOptions) -> bool:
     if options.flavor in ("tf_keras", "keras3"):
         return options.flavor == "tf_keras"
     if options.template is not None and (version := version_of(options.template)):
-        return version.startswith("2.")
+        return version.partition(".")[0] == "2"
     dialects = {state.dialect for state in checkpoint.optimizers}
-    return "keras2" in dialects or (not dialects and version_of(checkpoint).startswith("2."))
+    return "keras2" in dialects or (not dialects and version_of(checkpoint).partition(".")[0] == "2")
 
 
 def _holder(checkpoint: Checkpoint, options: WriteOptions) -> Checkpoint:
