@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed command has its modules compiled
+
 CKPTMIGRATE = [sys.executable, "-m", "ckptmigrate"]
 CONVERT = [*CKPTMIGRATE, "convert"]
 

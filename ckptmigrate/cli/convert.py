@@ -12,7 +12,7 @@ from ckptmigrate.cli import options
 from ckptmigrate.cli.answer import BLANKS, Answer, give
 from ckptmigrate.cli.progress import Progress, progress
 from ckptmigrate.cli.report import report_lines
-from ckptmigrate.cli.reports import check_report, is_page, write_report
+from ckptmigrate.cli.reports import as_page, check_report, is_page, write_report
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report
@@ -86,7 +86,6 @@ def convert(
 
     def work(tell: Progress) -> Report:
         from ckptmigrate.conversion import convert as run
-        from ckptmigrate.page import page
 
         check_report(report)
         result = run(
@@ -95,7 +94,7 @@ def convert(
             verify=options.text(verify), allow_loss=allow_loss, force=force, progress=tell, draws=is_page(report),
             **keywords,
         )  # fmt: skip
-        write_report(report, result.to_json(), lambda: page(result))
+        write_report(report, result.to_json(), lambda: as_page(result))
         return result
 
     hint = f"ckptmigrate verify {shlex.quote(source)} {shlex.quote(destination)} --level framework"

@@ -11,7 +11,7 @@ from ckptmigrate.cli import options
 from ckptmigrate.cli.answer import BLANKS, Answer, give
 from ckptmigrate.cli.progress import progress
 from ckptmigrate.cli.report import report_lines
-from ckptmigrate.cli.reports import check_report, is_page, write_report
+from ckptmigrate.cli.reports import as_page, check_report, is_page, write_report
 
 EXAMPLES = """\b
 Examples:
@@ -78,7 +78,6 @@ def port_detection(
     def command() -> Answer:
         from ckptmigrate.detection.port import PortOptions
         from ckptmigrate.detection.port import port_detection as run
-        from ckptmigrate.page import page
 
         check_report(report)
         asked = PortOptions(
@@ -96,7 +95,7 @@ def port_detection(
                 config, checkpoint, folder, options=asked, dry_run=dry_run, verify=options.text(verify),
                 allow_loss=allow_loss, force=force, progress=tell, draws=is_page(report),
             )  # fmt: skip
-        write_report(report, result.to_json(), lambda: page(result))
+        write_report(report, result.to_json(), lambda: as_page(result))
         hint = "" if result.exit_code or dry_run else _next(folder)
         return Answer(result.to_json, lambda: report_lines(result, hint=hint), result.exit_code)
 

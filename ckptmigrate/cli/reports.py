@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptmigrate.cli.answer import as_text
 from ckptmigrate.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from ckptmigrate.report import Report
 
 JSON, HTML = ".json", ".html"
 
@@ -30,6 +33,13 @@ def check_report(name: str) -> None:
 def is_page(name: str) -> bool:
     """Whether a page is asked for, which shows values as well."""
     return name.endswith(HTML)
+
+
+def as_page(report: Report) -> str:
+    """The HTML of a report; what makes it is loaded only then."""
+    from ckptmigrate.page import page
+
+    return page(report)
 
 
 def write_report(name: str, document: Any, page: Callable[[], str]) -> None:
