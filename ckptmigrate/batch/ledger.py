@@ -11,7 +11,7 @@ from typing import Any
 from ckptmigrate.errors import OutputError
 
 SUFFIX = ".ledger.jsonl"
-STARTED, DONE, FAILED, SKIPPED = "started", "done", "failed", "skipped"
+WAITING, STARTED, DONE, FAILED, SKIPPED = "waiting", "started", "done", "failed", "skipped"
 
 
 class Ledger:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ckptmigrate.errors import MappingError, UsageError
 from ckptmigrate.mapping.nodes import Complaints, List, Map, Node, Text, read_yaml
+from ckptmigrate.sizes import parse_size
 
 VERSION = 1
 _TRUE = {"true": True, "false": False}
@@ -59,13 +60,17 @@ def _numbers(node: Node) -> dict[str, float]:
 
 
 def _size(node: Node) -> int:
-    units = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+    try:
+        return parse_size(_text(node))
+    except ValueError:
+        raise ValueError("a size: 5GB") from None
+
+
+def _seed(node: Node) -> int:
     text = _text(node)
-    unit = next((u for u in units if text.endswith(u)), "")
-    number = text.removesuffix(unit).strip()
-    if not number.isdecimal() or int(number) == 0:
-        raise ValueError("a size: 5GB")
-    return int(number) * units.get(unit, 1)
+    if not (text.isdecimal() and text.isascii()):
+        raise ValueError("a number: 7")
+    return int(text)
 
 
 # Option as manifests spell it -> keyword of `convert`, and how it is read.
@@ -77,12 +82,17 @@ OPTIONS: Mapping[str, tuple[str, Callable[[Node], Any]]] = {
     **{n: (n, _texts) for n in ("drop", "reinit")},
     **{n: (n.replace("-", "_"), _flag) for n in ("reverse", "allow-loss", "force")},
     "hyper": ("hyper", _numbers),
+    "seed": ("seed", _seed),
     "max-shard-size": ("max_shard_bytes", _size),
 }  # fmt: skip
 
 
-def read_manifest(path: str | Path) -> list[Entry]:
+def read_manifest(path: str | Path, over: Mapping[str, Any] | None = None) -> list[Entry]:
     """The entries of a manifest, its defaults applied.
+
+    Args:
+        path: Of the YAML file.
+        over: Keyword arguments of `convert` that hold for every entry, whatever the manifest says.
 
     Raises:
         UsageError: It can't be read, or is none; all complaints, each with file:line.
@@ -91,7 +101,7 @@ def read_manifest(path: str | Path) -> list[Entry]:
     try:
         top, _ = read_yaml(Path(path), file)
         complaints = Complaints(file)
-        entries = _entries(top, complaints)
+        entries = _entries(top, over or {}, complaints)
         complaints.settle()
     except MappingError as error:
         raise UsageError(error.message, where=error.where, hint=error.hint or _HINT, issues=error.issues) from None
@@ -101,7 +111,7 @@ def read_manifest(path: str | Path) -> list[Entry]:
 _HINT = "ckptmigrate-batch: 1, defaults: {to: FORMAT, ...}, entries: [{from: PATH, to: 'new/{stem}'}]"
 
 
-def _entries(top: Map, complaints: Complaints) -> list[Entry]:
+def _entries(top: Map, over: Mapping[str, Any], complaints: Complaints) -> list[Entry]:
     version = top.get("ckptmigrate-batch")
     if not isinstance(version, Text) or version.number != VERSION:
         complaints.add(top.line, f"expected `ckptmigrate-batch: {VERSION}` first", _HINT)
@@ -118,11 +128,11 @@ def _entries(top: Map, complaints: Complaints) -> list[Entry]:
     if not isinstance(listed, List) or not listed.items:
         complaints.add(listed.line if listed else top.line, "`entries` takes a list of {from: ..., to: ...}", _HINT)
         return []
-    made = [_entry(item, common, complaints) for item in listed.items]
+    made = [_entry(item, common, over, complaints) for item in listed.items]
     return [entry for entry in made if entry is not None]
 
 
-def _entry(node: Node, common: Mapping[str, Any], complaints: Complaints) -> Entry | None:
+def _entry(node: Node, common: Mapping[str, Any], over: Mapping[str, Any], complaints: Complaints) -> Entry | None:
     if not isinstance(node, Map):
         complaints.add(node.line, "an entry takes {from: ..., to: ...}", _HINT)
         return None
@@ -130,7 +140,7 @@ def _entry(node: Node, common: Mapping[str, Any], complaints: Complaints) -> Ent
     for key, value in ends.items():
         if not isinstance(value, Text) or not value.text:
             complaints.add(node.line, f"an entry needs `{key}`, a path", _HINT)
-    options = {**common, **_options(node, complaints, {}, but=("from", "to"))}
+    options = {**common, **_options(node, complaints, {}, but=("from", "to")), **over}
     source, target = ends["from"], ends["to"]
     if not isinstance(source, Text) or not isinstance(target, Text):
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptmigrate.batch.jobs import Job, jobs_of
-from ckptmigrate.batch.ledger import DONE, FAILED, SKIPPED, STARTED, Ledger
+from ckptmigrate.batch.ledger import DONE, FAILED, SKIPPED, STARTED, WAITING, Ledger
 from ckptmigrate.batch.manifest import Entry
 from ckptmigrate.batch.work import Outcome, end_with, largest, run
 from ckptmigrate.errors import UsageError
@@ -35,7 +35,7 @@ class BatchOptions:
         max_memory: Bytes over all of them; None for no bound.
         resume: Go on with the ledger of a run that ended early.
         executor: Makes the pool, for other engines than processes of this machine.
-        listener: Told "started" and what became of each job.
+        listener: Told of every job that it is "waiting", then "started", then what became of it.
     """
 
     workers: int = 1
@@ -125,6 +125,8 @@ class _Pool:
     def run(self, jobs: Sequence[Job]) -> dict[str, Outcome]:
         """Destination -> outcome, of every job."""
         self.waiting.extend(jobs)
+        for job in jobs:
+            self.asked.listener(WAITING, job, None)
         while self.waiting or self.running:
             with self._executor() as executor:
                 try:

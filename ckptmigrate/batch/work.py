@@ -19,7 +19,7 @@ from ckptmigrate.provenance import digest
 from ckptmigrate.table import Checkpoint
 
 Tell = Callable[[str, int, int], None]
-_FLAGS = ("flavor", "dialect", "dtype", "hyper", "reverse", "names", "averages", "drop", "reinit")
+_FLAGS = ("flavor", "dialect", "dtype", "hyper", "reverse", "names", "averages", "drop", "reinit", "seed")
 _POLL = 0.5  # seconds
 
 

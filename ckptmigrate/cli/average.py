@@ -29,14 +29,13 @@ def average(
         str, typer.Option("--to", metavar="FORMAT", help="Format to write. Default: that of the newest SRC.")
     ] = "",
     from_: options.From = "",
-    verify: Annotated[
-        options.Check, typer.Option("--verify", help="How to check the output before it is published.")
-    ] = options.Check.bits,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing DST.")] = False,
+    verify: options.Verify = None,
+    force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
     """Write the mean of several checkpoints. Float variables are averaged, counters are those of the newest."""
     *sources, destination = paths
+    keywords = options.told(to=to, from_=from_, verify=verify, force=force)
 
     def command() -> Answer:
         from ckptmigrate.averaging import average as run
@@ -44,9 +43,7 @@ def average(
         if not sources:
             raise UsageError("expected checkpoints, and then what to write", hint="ckptmigrate average A B DST")
         with progress(not as_json) as tell:
-            report = run(
-                sources, destination, to=to, from_=from_, verify=options.text(verify), force=force, progress=tell
-            )
+            report = run(sources, destination, progress=tell, **keywords)
         return Answer(report.to_json, lambda: report_lines(report), report.exit_code)
 
     blank = {**BLANKS["convert"], "source": {"path": " ".join(sources)}, "target": {"path": destination}}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +11,13 @@ import typer
 
 from ckptmigrate.cli import options
 from ckptmigrate.cli.answer import Answer, give
+from ckptmigrate.cli.progress import batch_progress
 from ckptmigrate.cli.reports import check_report, write_report
 from ckptmigrate.cli.text import count, visible
 from ckptmigrate.errors import UsageError
 
 if TYPE_CHECKING:
-    from ckptmigrate.batch import BatchReport
+    from ckptmigrate.batch import BatchReport, Entry
 
 EXAMPLES = """\b
 Examples:
@@ -25,12 +25,16 @@ Examples:
   ckptmigrate batch archive.yaml --jobs 8 --resume
   ckptmigrate batch --glob 'models/**/*.index' --out 'new/{parent}/{stem}' --to tf2 --mapping auto
 
-The manifest:
+\b
+A manifest:
   ckptmigrate-batch: 1
   defaults: {to: tf2, mapping: auto}
   entries:
     - {from: 'models/*/model.ckpt-*.index', to: 'new/{parent}/'}
-    - {from: old/model.h5, to: new/model.keras, format: keras-v3}"""
+    - {from: old/model.h5, to: new/model.keras, format: keras-v3}
+
+\b
+Options of a conversion go for every checkpoint, whatever the manifest says; `convert --help` explains them."""
 
 BLANK: dict[str, Any] = {"ledger": "", "counts": {}, "jobs": [], "issues": []}
 DEFAULT_LEDGER = "ckptmigrate-batch"
@@ -45,8 +49,24 @@ def batch(
     out: Annotated[
         str, typer.Option("--out", metavar="PATH", help="With --glob: where to, with {stem}, {name}, {parent}.")
     ] = "",
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="With --glob: the format to write.")] = "",
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="Format to write; see `ckptmigrate formats`.")] = "",
+    from_: options.From = "",
     mapping: options.Mapping = "",
+    reverse: options.Reverse = False,
+    template: options.Template = "",
+    names: options.Names = "",
+    averages: options.AveragesOption = None,
+    drop: options.Drop = None,
+    reinit: options.Reinit = None,
+    flavor: options.FlavorOption = None,
+    optimizer: options.OptimizerOption = None,
+    dialect: options.DialectOption = None,
+    hyper: options.Hyper = None,
+    dtype: options.DType = "",
+    max_shard_size: options.MaxShardSize = None,
+    verify: options.Verify = None,
+    allow_loss: options.AllowLoss = False,
+    force: options.Force = False,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core.")] = 0,
     max_memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory of all processes together, such as 8GB.")
@@ -60,26 +80,22 @@ def batch(
 ) -> None:
     """Convert many checkpoints. One that fails doesn't stop the rest; a killed run goes on with --resume."""
     bound = options.parse_size(max_memory)
+    told = options.told(
+        to=to, from_=from_, mapping=mapping, reverse=reverse, template=template, names=names, averages=averages,
+        drop=drop, reinit=reinit, flavor=flavor, optimizer=optimizer, dialect=dialect, hyper=hyper, dtype=dtype,
+        max_shard_size=max_shard_size, verify=verify, allow_loss=allow_loss, force=force,
+    )  # fmt: skip
 
     def command() -> Answer:
-        from ckptmigrate.batch import BatchOptions, Entry, read_manifest
+        from ckptmigrate.batch import BatchOptions
         from ckptmigrate.batch import batch as run
         from ckptmigrate.batch.engines import engine_of
-        from ckptmigrate.batch.ledger import SUFFIX
         from ckptmigrate.batch.summary import html
 
         check_report(report)
-        if bool(manifest) == bool(pattern):
-            raise UsageError("expected a manifest, or --glob with --out and --to", hint="ckptmigrate batch --help")
-        if pattern and not (out and to):
-            raise UsageError("--glob needs --out and --to", hint="--out 'new/{parent}/{stem}' --to tf2")
-        if pattern:
-            told = {"to": to, **({"mapping": mapping} if mapping else {})}
-            entries, base, ledger = [Entry(pattern, out, told, "--glob")], Path(), f"{DEFAULT_LEDGER}{SUFFIX}"
-        else:
-            entries, base, ledger = read_manifest(manifest), Path(manifest).parent, f"{manifest}{SUFFIX}"
+        entries, base, ledger = _asked(manifest, pattern, out, told)
         workers = jobs or os.cpu_count() or 1
-        with _display(not as_json) as tell:
+        with batch_progress(not as_json) as tell:
             asked = BatchOptions(workers, bound, resume, engine_of(engine, workers), tell)
             result = run(entries, ledger, base, asked)
         write_report(report, result.to_json(), lambda: html(result))
@@ -88,35 +104,18 @@ def batch(
     raise typer.Exit(give(command, as_json, BLANK))
 
 
-@contextmanager
-def _display(wanted: bool) -> Iterator[Callable[..., None]]:
-    """One line for each running job, and one for all; nothing where nobody looks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+def _asked(manifest: str, pattern: str, out: str, told: dict[str, Any]) -> tuple[list[Entry], Path, str]:
+    """The entries, the folder they start from, and the ledger."""
+    from ckptmigrate.batch import Entry, read_manifest
+    from ckptmigrate.batch.ledger import SUFFIX
 
-    console = Console(stderr=True)
-    if not wanted or not console.is_terminal:
-        yield lambda *_: None
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        whole, running, total = bars.add_task("all", total=None), {}, [0, 0]
-
-        def tell(status: str, job: Any, outcome: Any) -> None:
-            if status == "started":
-                running[job.destination] = bars.add_task(visible(job.source), total=None)
-                return
-            bars.remove_task(running.pop(job.destination, whole))
-            total[0], total[1] = total[0] + 1, total[1] + outcome.nbytes
-            bars.update(whole, completed=total[0])
-
-        yield tell
+    if bool(manifest) == bool(pattern):
+        raise UsageError("expected a manifest, or --glob with --out and --to", hint="ckptmigrate batch --help")
+    if manifest:
+        return read_manifest(manifest, told), Path(manifest).parent, f"{manifest}{SUFFIX}"
+    if not (out and "to" in told):
+        raise UsageError("--glob needs --out and --to", hint="--out 'new/{parent}/{stem}' --to tf2")
+    return [Entry(pattern, out, told, "--glob")], Path(), f"{DEFAULT_LEDGER}{SUFFIX}"
 
 
 def _lines(report: BatchReport) -> Iterator[str]:

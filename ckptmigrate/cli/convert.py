@@ -49,51 +49,32 @@ def convert(
     averages: options.AveragesOption = None,
     drop: options.Drop = None,
     reinit: options.Reinit = None,
-    flavor: Annotated[
-        options.Flavor | None, typer.Option("--flavor", help="The Keras it is for: object paths, names, dialect.")
-    ] = None,
-    optimizer: Annotated[
-        options.Optimizer, typer.Option("--optimizer", help="Optimizer state: keep it, drop it, or start it fresh.")
-    ] = options.Optimizer.keep,
-    dialect: Annotated[
-        options.Dialect | None, typer.Option("--dialect", help="Optimizer conventions to write the state in.")
-    ] = None,
-    hyper: Annotated[
-        list[str] | None,
-        typer.Option("--hyper", metavar="NAME=VALUE", help="A hyperparameter that SRC lacks. May be repeated."),
-    ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="Cast floats to this type.")] = "",
-    max_shard_size: Annotated[
-        str | None, typer.Option("--max-shard-size", metavar="SIZE", help="Largest output file, such as 5GB.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; write nothing, read no tensor.")] = False,
-    verify: Annotated[
-        options.Check, typer.Option("--verify", help="How to check the output before it is published.")
-    ] = options.Check.bits,
-    report: Annotated[
-        str, typer.Option("--report", metavar="FILE", help="Also write the report, .json or .html.")
-    ] = "",
-    allow_loss: Annotated[bool, typer.Option("--allow-loss", help="Go on when DST can't hold everything.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing DST.")] = False,
+    seed: options.Seed = 0,
+    flavor: options.FlavorOption = None,
+    optimizer: options.OptimizerOption = None,
+    dialect: options.DialectOption = None,
+    hyper: options.Hyper = None,
+    dtype: options.DType = "",
+    max_shard_size: options.MaxShardSize = None,
+    dry_run: options.DryRun = False,
+    verify: options.Verify = None,
+    report: options.Report = "",
+    allow_loss: options.AllowLoss = False,
+    force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
     """Convert SRC into DST, and check the result. The report says what went where."""
-    keywords = options.routing(
-        mapping=mapping, reverse=reverse, template=template, names=names, averages=averages, drop=drop, reinit=reinit
-    )
-    shard = options.parse_size(max_shard_size)
-    values = options.parse_hyper(hyper or [])
+    keywords = options.told(
+        from_=from_, mapping=mapping, reverse=reverse, template=template, names=names, averages=averages, drop=drop,
+        reinit=reinit, flavor=flavor, optimizer=optimizer, dialect=dialect, hyper=hyper, dtype=dtype,
+        max_shard_size=max_shard_size, dry_run=dry_run, verify=verify, allow_loss=allow_loss, force=force,
+    )  # fmt: skip
 
     def work(tell: Progress) -> Report:
         from ckptmigrate.conversion import convert as run
 
         check_report(report)
-        result = run(
-            source, destination, to=to, from_=from_, flavor=options.text(flavor), optimizer=options.text(optimizer),
-            dialect=options.text(dialect), hyper=values, dtype=dtype, max_shard_bytes=shard, dry_run=dry_run,
-            verify=options.text(verify), allow_loss=allow_loss, force=force, progress=tell, draws=is_page(report),
-            **keywords,
-        )  # fmt: skip
+        result = run(source, destination, to=to, progress=tell, draws=is_page(report), **keywords)
         write_report(report, result.to_json(), lambda: as_page(result))
         return result
 
@@ -113,6 +94,7 @@ def verify(
     averages: options.AveragesOption = None,
     drop: options.Drop = None,
     reinit: options.Reinit = None,
+    seed: options.Seed = 0,
     level: Annotated[
         options.Level,
         typer.Option(
@@ -148,8 +130,15 @@ def verify(
     as_json: options.Json = False,
 ) -> None:
     """Prove that DST is what SRC becomes. The mapping is the one that DST names, unless one is given."""
-    keywords = options.routing(
-        mapping=mapping, reverse=reverse, template=template, names=names, averages=averages, drop=drop, reinit=reinit
+    keywords = options.told(
+        mapping=mapping,
+        reverse=reverse,
+        template=template,
+        names=names,
+        averages=averages,
+        drop=drop,
+        reinit=reinit,
+        seed=seed,
     )
 
     def work(tell: Progress) -> Report:
@@ -172,13 +161,21 @@ def diff(
     averages: options.AveragesOption = None,
     drop: options.Drop = None,
     reinit: options.Reinit = None,
+    seed: options.Seed = 0,
     rtol: Annotated[float, typer.Option("--rtol", min=0, help="Relative tolerance.")] = 0.0,
     atol: Annotated[float, typer.Option("--atol", min=0, help="Absolute tolerance.")] = 0.0,
     as_json: options.Json = False,
 ) -> None:
     """Compare two checkpoints, whatever their formats. Exit code 1 when they differ."""
-    keywords = options.routing(
-        mapping=mapping, reverse=reverse, template=template, names=names, averages=averages, drop=drop, reinit=reinit
+    keywords = options.told(
+        mapping=mapping,
+        reverse=reverse,
+        template=template,
+        names=names,
+        averages=averages,
+        drop=drop,
+        reinit=reinit,
+        seed=seed,
     )
 
     def work(tell: Progress) -> Report:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import Annotated, Any
 
 import typer
 
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+from ckptmigrate import sizes
 
 
 class Averages(str, Enum):
@@ -69,23 +68,14 @@ def text(choice: Enum | None) -> str:
 
 
 def parse_size(value: str | None) -> int | None:
-    """`5GB`, `500MB`, `1GiB` or a plain number, in bytes.
-
-    >>> parse_size("5GB"), parse_size("1GiB")
-    (5000000000, 1073741824)
-    """
-    if not value:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", value.strip().lower())
-    if not match or match[2] not in UNITS:
-        raise typer.BadParameter(f"{value!r} is no size; expected a number with a unit, such as 5GB, 500MB or 1GiB")
-    nbytes = int(float(match[1]) * UNITS[match[2]])
-    if nbytes <= 0:
-        raise typer.BadParameter(f"{value!r} is no size; expected more than nothing")
-    return nbytes
+    """A size in bytes (sizes.parse_size); None where none is given."""
+    try:
+        return sizes.parse_size(value) if value else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
-def parse_hyper(values: list[str]) -> dict[str, float]:
+def parse_hyper(values: Sequence[str]) -> dict[str, float]:
     """`NAME=VALUE` pairs.
 
     >>> parse_hyper(["learning_rate=0.01"])
@@ -103,11 +93,16 @@ def parse_hyper(values: list[str]) -> dict[str, float]:
     return found
 
 
-def routing(
-    *, averages: Averages | None, drop: Sequence[str] | None, reinit: Sequence[str] | None, **others: Any
-) -> dict[str, Any]:
-    """The mapping options as the library takes them: words for choices, tuples for lists."""
-    return {**others, "averages": text(averages), "drop": tuple(drop or ()), "reinit": tuple(reinit or ())}
+def told(*, hyper: Sequence[str] | None = None, max_shard_size: str | None = None, **options: Any) -> dict[str, Any]:
+    """The options of a conversion that are given, as keywords of the library: words for choices, tuples for lists."""
+    read = {**options, "hyper": parse_hyper(hyper or []), "max_shard_bytes": parse_size(max_shard_size)}
+    return {name: _plain(value) for name, value in read.items() if value}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return text(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="Checkpoint: prefix, any of its files, or its folder.")]
@@ -136,5 +131,37 @@ Drop = Annotated[
 ]
 Reinit = Annotated[
     list[str] | None,
-    typer.Option("--reinit", metavar="PATTERN", help="Keep the template's own values for these. May be repeated."),
+    typer.Option(
+        "--reinit",
+        metavar="PATTERN",
+        help="Start these target variables anew: as stated ('head/{x}=he_normal[..., 7]'), else from the template, "
+        "else as Keras does. May be repeated.",
+    ),
 ]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the numbers that --reinit draws.")]
+FlavorOption = Annotated[
+    Flavor | None, typer.Option("--flavor", help="The Keras it is for: object paths, names, dialect.")
+]
+OptimizerOption = Annotated[
+    Optimizer | None,
+    typer.Option("--optimizer", help="Optimizer state: keep it, drop it, or start it fresh. Default: keep."),
+]
+DialectOption = Annotated[
+    Dialect | None, typer.Option("--dialect", help="Optimizer conventions to write the state in.")
+]
+Hyper = Annotated[
+    list[str] | None,
+    typer.Option("--hyper", metavar="NAME=VALUE", help="A hyperparameter that SRC lacks. May be repeated."),
+]
+DType = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="Cast floats to this type.")]
+MaxShardSize = Annotated[
+    str | None, typer.Option("--max-shard-size", metavar="SIZE", help="Largest output file, such as 5GB.")
+]
+Verify = Annotated[
+    Check | None,
+    typer.Option("--verify", help="How to check the output before it is published. Default: bits."),
+]
+Report = Annotated[str, typer.Option("--report", metavar="FILE", help="Also write the report, .json or .html.")]
+AllowLoss = Annotated[bool, typer.Option("--allow-loss", help="Go on when DST can't hold everything.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing DST.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; write nothing, read no tensor.")]

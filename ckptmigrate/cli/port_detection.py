@@ -52,49 +52,42 @@ def port_detection(
             "--compensate", metavar="inference", help="SSD ResNet FPN: the backbone's exact outputs, not for training."
         ),
     ] = "",
-    optimizer: Annotated[
-        options.Optimizer, typer.Option("--optimizer", help="Optimizer state: keep it, drop it, or start it fresh.")
-    ] = options.Optimizer.keep,
+    optimizer: options.OptimizerOption = None,
     hyper: Annotated[
         list[str] | None,
         typer.Option(
             "--hyper", metavar="NAME=VALUE", help="A hyperparameter, in place of the config's. May be repeated."
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; write nothing, read no tensor.")] = False,
-    verify: Annotated[
-        options.Check, typer.Option("--verify", help="How to check the output before it is published.")
-    ] = options.Check.bits,
-    report: Annotated[
-        str, typer.Option("--report", metavar="FILE", help="Also write the report, .json or .html.")
-    ] = "",
+    dry_run: options.DryRun = False,
+    verify: options.Verify = None,
+    report: options.Report = "",
     allow_loss: Annotated[bool, typer.Option("--allow-loss", help="Go on where TF2 computes something else.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an older port in OUTDIR.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Port a TF1 detection model to TF2. OUTDIR gets what the TF2 Object Detection API trains from."""
-    values = options.parse_hyper(hyper or [])
+    asked = options.told(
+        num_classes=num_classes, classes=classes, old_classes=old_classes, averages=averages, template=template,
+        compensate=compensate, optimizer=optimizer, hyper=hyper,
+    )  # fmt: skip
+    keywords = options.told(dry_run=dry_run, verify=verify, allow_loss=allow_loss, force=force)
 
     def command() -> Answer:
         from ckptmigrate.detection.port import PortOptions
         from ckptmigrate.detection.port import port_detection as run
 
         check_report(report)
-        asked = PortOptions(
-            num_classes,
-            classes,
-            old_classes,
-            options.text(averages),
-            template,
-            compensate,
-            options.text(optimizer),
-            values,
-        )
         with progress(not as_json) as tell:
             result = run(
-                config, checkpoint, folder, options=asked, dry_run=dry_run, verify=options.text(verify),
-                allow_loss=allow_loss, force=force, progress=tell, draws=is_page(report),
-            )  # fmt: skip
+                config,
+                checkpoint,
+                folder,
+                options=PortOptions(**asked),
+                progress=tell,
+                draws=is_page(report),
+                **keywords,
+            )
         write_report(report, result.to_json(), lambda: as_page(result))
         hint = "" if result.exit_code or dry_run else _next(folder)
         return Answer(result.to_json, lambda: report_lines(result, hint=hint), result.exit_code)

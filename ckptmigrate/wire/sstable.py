@@ -139,7 +139,8 @@ def _footer(file: BinaryIO, size: int, path: Path) -> tuple[Handle, Handle]:
     footer = os.pread(file.fileno(), FOOTER, size - FOOTER)
     where = f"{path}, byte {size - FOOTER}"
     if footer[-len(MAGIC) :] != MAGIC:
-        raise DamagedError(f"no table magic: found {footer[-8:].hex()}, expected {MAGIC.hex()}", where=where)
+        text = f"no table magic at the end: found {footer[-8:].hex()}, expected {MAGIC.hex()}"
+        raise DamagedError(text, where=where, hint="cut off, or no checkpoint: compare its size with the original's")
     try:
         metaindex, at = read_handle(footer[: -len(MAGIC)], 0)
         index, _ = read_handle(footer[: -len(MAGIC)], at)

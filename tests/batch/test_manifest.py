@@ -100,3 +100,11 @@ def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
         assert ledger.path.read_bytes() == whole[: whole.rfind(b"\n", 0, end) + 1]
     ledger.path.write_bytes(b"not json\n[1]\n" + whole)
     assert ledger.read() == records
+
+
+def test_options_of_the_command_line_hold_for_every_entry(tmp_path: Path) -> None:
+    (tmp_path / "batch.yaml").write_text(
+        "ckptmigrate-batch: 1\nentries:\n  - {from: a.h5, to: a.npz, dtype: float32}\n  - {from: b.h5, to: b.npz}\n"
+    )
+    entries = read_manifest(tmp_path / "batch.yaml", {"to": "npz", "dtype": "float16"})
+    assert [entry.options for entry in entries] == [{"to": "npz", "dtype": "float16"}] * 2

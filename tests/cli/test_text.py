@@ -6,8 +6,11 @@ import io
 
 import pytest
 
+from ckptmigrate.batch.jobs import Job
+from ckptmigrate.batch.work import Outcome
 from ckptmigrate.cli.answer import error_lines, fitted, issue_lines
 from ckptmigrate.cli.options import parse_hyper, parse_size
+from ckptmigrate.cli.progress import batch_progress
 from ckptmigrate.cli.text import columns, count, shortened, size, visible
 from ckptmigrate.errors import DamagedError
 from ckptmigrate.issues import Issue
@@ -122,3 +125,20 @@ def test_sentences_are_broken_and_commands_are_not(monkeypatch: pytest.MonkeyPat
         "x" * 50,
     ]
     assert list(fitted([sentence], io.StringIO())) == [sentence]
+
+
+def test_a_batch_shows_what_runs_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    first, second = Job("a/x\x1b[2J.h5", "a.npz"), Job("b.h5", "b.npz")
+    with batch_progress() as listen:
+        for job in (first, second):
+            listen("waiting", job, None)
+        listen("started", first, None)
+        listen("started", second, None)
+        listen("done", second, Outcome(second, "done", nbytes=3_000_000))
+    assert "a/x\\x1b[2J.h5" in screen.getvalue()
+    assert "1 of 2, " in screen.getvalue()
+    assert " left" in screen.getvalue()
