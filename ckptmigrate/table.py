@@ -161,7 +161,7 @@ class Stored:
     Attributes:
         key: The key.
         tensor: Its value.
-        copies: Other keys that hold the same value.
+        copies: Other keys that hold the same value, or in TF1's files further parts of it.
     """
 
     key: str

@@ -33,7 +33,7 @@ TensorOf = Callable[[str, DType, tuple[int, ...]], Tensor]
 """(member, dtype, shape) -> Tensor; raises DamagedError where the container holds no such tensor."""
 
 _OPTIMIZER = ("name", "kind", "dialect", "step", "hyper", "scalars", "slots", "order", "unbound", "wraps", "parent")
-_TENSOR = ("member", "key", "dtype", "shape")
+_TENSOR = ("member", "key", "dtype", "shape", "copies")
 
 
 def decode(
@@ -109,7 +109,7 @@ def _version(top: Cursor) -> None:
 
 
 def _variable(at: Cursor, tensor: TensorOf) -> Variable:
-    at.fields("name", *_TENSOR, "role", "trainable", "aliases", "copies")
+    at.fields("name", *_TENSOR, "role", "trainable", "aliases")
     stored = _stored(at, tensor)
     role = at.optional("role", str) or "weight"
     if role not in get_args(Role):
@@ -122,7 +122,7 @@ def _variable(at: Cursor, tensor: TensorOf) -> Variable:
         role=cast("Role", role),
         trainable=at.optional("trainable", bool),
         aliases={system: aliases.texts(system) for system in aliases.fields()} if aliases else {},
-        copies=at.texts("copies"),
+        copies=stored.copies,
     )
 
 
@@ -177,7 +177,7 @@ def _stored(at: Cursor, tensor: TensorOf, *allowed: str) -> Stored:
     member = at.field("member", str)
     is_open = "shape" in at.value and at.value["shape"] is None
     value = Tensor((), dtype, is_open=True) if is_open else tensor(member, dtype, at.sizes("shape", dtype.nbytes))
-    return Stored(at.optional("key", str) or member, value)
+    return Stored(at.optional("key", str) or member, value, at.texts("copies"))
 
 
 def _structure(top: Cursor) -> Structure:

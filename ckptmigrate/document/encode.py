@@ -103,7 +103,7 @@ def _optimizer(state: OptimizerState, members: Iterator[str]) -> dict[str, Any]:
 
 
 def _stored(stored: Stored, members: Iterator[str]) -> dict[str, Any]:
-    return _tensor(stored.key, next(members), stored.tensor)
+    return _tensor(stored.key, next(members), stored.tensor) | _given(copies=list(stored.copies))
 
 
 def _tensor(key: str, member: str, tensor: Tensor) -> dict[str, Any]:

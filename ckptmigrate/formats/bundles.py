@@ -51,23 +51,30 @@ class MissingDataError(SourceError, LookupError):
     """A tensor lies in a data file that doesn't exist; for recognition, a value that it does without."""
 
 
-def tensors_of(bundle: Bundle) -> dict[str, Tensor]:
+def tensors_of(bundle: Bundle, joined: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, Tensor]:
     """Every tensor of a bundle by its key, the object graph left out.
+
+    Args:
+        bundle: The bundle.
+        joined: The keys that hold one tensor together, by the one under which it is to stand.
 
     Raises:
         DamagedError: An entry contradicts itself.
     """
-    return {key: tensor_of(bundle, key) for key in bundle.entries if key != GRAPH_KEY}
+    groups = joined or {}
+    others = {key for first, keys in groups.items() for key in keys if key != first}
+    keys = (key for key in bundle.entries if key != GRAPH_KEY and key not in others)
+    return {key: tensor_of(bundle, *groups.get(key, (key,))) for key in keys}
 
 
-def tensor_of(bundle: Bundle, key: str) -> Tensor:
-    """One lazy tensor of a bundle."""
+def tensor_of(bundle: Bundle, key: str, *others: str) -> Tensor:
+    """One lazy tensor of a bundle, with the keys of its other parts where it has several."""
     entry = bundle.entries[key]
     dtype = BY_TF[entry.dtype]
-    extents = _Extents(bundle, key)
+    extents = _Extents(bundle, key, *others)
     if entry.slices or (dtype.is_raw and entry.size != math.prod(entry.shape) * dtype.nbytes):
         extents.found()  # says what is wrong
-    load = partial(read_tensor, bundle, key)
+    load = partial(read_tensor, bundle, key, *others)
     if bundle.missing and (gone := next((e.file for e in extents if e.file in bundle.missing), None)):
         load = partial(_missing, gone, key)
     return Tensor(entry.shape, dtype, load, extents)
@@ -81,18 +88,18 @@ def _missing(file: Path, key: str) -> np.ndarray[Any, Any]:
 class _Extents(Sequence[Extent]):
     """Where a tensor's bytes lie, looked up on first use: listing ten thousand tensors needs none of it."""
 
-    __slots__ = ("_bundle", "_found", "_key")
+    __slots__ = ("_bundle", "_found", "_keys")
 
-    def __init__(self, bundle: Bundle, key: str) -> None:
+    def __init__(self, bundle: Bundle, *keys: str) -> None:
         self._bundle = bundle
-        self._key = key
+        self._keys = keys
         self._found: tuple[Extent, ...] | None = None
 
     def found(self) -> tuple[Extent, ...]:
         if self._found is None:
             self._found = tuple(
                 Extent(e.file, e.offset, e.nbytes, e.region, e.masked_crc, e.big_endian)
-                for e in tensor_extents(self._bundle, self._key)
+                for e in tensor_extents(self._bundle, *self._keys)
             )
         return self._found
 
@@ -166,7 +173,7 @@ def write_bundle(folder: Path, name: str, stored: Sequence[Stored], options: Wri
     """Writes tensors under their keys, moving no bytes that can stay as they are.
 
     A large data file whose bytes are all wanted is cloned; other bytes that lie whole, with a checksum, are copied by
-    the kernel; the rest goes by value, in the order given.
+    the kernel; the rest goes by value, in the order given. Copies are entries that share the bytes.
     """
     provenance = _provenance(options.provenance)
     from ckptmigrate.wire.bundle_writer import BundleWriter
@@ -181,6 +188,8 @@ def write_bundle(folder: Path, name: str, stored: Sequence[Stored], options: Wri
         for item in stored:
             if not _is_copyable(item.tensor):
                 _write_values(writer, item)
+            for key in item.copies:
+                writer.add_same(key, item.key)
         files = writer.finish()
     if options.state_file:
         write_file(folder / STATE_NAME, encode_state(CheckpointState(name, (name,))))

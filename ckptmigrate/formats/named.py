@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from ckptmigrate.formats.bundles import tensors_of
+from ckptmigrate.formats.parts import part_keys
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers import recognise_names
@@ -32,12 +35,19 @@ def read_named(bundle: Bundle) -> Named:
     Raises:
         DamagedError: An entry contradicts itself.
     """
-    tensors = tensors_of(bundle)
+    joined = part_keys(bundle.entries)
+    tensors = tensors_of(bundle, joined)
     state = recognise_names(tensors)
     counters = frozenset(state.counters)
     variables = {}
     for name in state.variables:
         tensor = tensors[name]
         role: Role = "counter" if name in counters else role_of(name, tensor.dtype, tensor.shape)
-        variables[name] = Variable(name, tensor, name, role)
-    return Named(variables, state.optimizers, state.issues)
+        variables[name] = Variable(name, tensor, name, role, copies=joined.get(name, ())[1:])
+    return Named(variables, tuple(_with_parts(s, joined) for s in state.optimizers), state.issues)
+
+
+def _with_parts(state: OptimizerState, joined: Mapping[str, tuple[str, ...]]) -> OptimizerState:
+    """Slots of partitioned variables, each with the keys of its other parts."""
+    parted = {k: replace(s, copies=joined[s.key][1:]) for k, s in state.slots.items() if s.key in joined}
+    return replace(state, slots={**state.slots, **parted}) if parted else state

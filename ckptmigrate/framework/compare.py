@@ -31,8 +31,10 @@ class Finding:
 def stored_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Every tensor of a checkpoint by the key it is stored under, copies included."""
     tensors = {entry.key: entry.tensor for entry in checkpoint.rows() if entry.key}
-    for variable in checkpoint.variables.values():
-        tensors.update(dict.fromkeys(variable.copies, variable.tensor))
+    slots = [stored for state in checkpoint.optimizers for stored in state.slots.values()]
+    copied = [(v.copies, v.tensor) for v in checkpoint.variables.values()] + [(s.copies, s.tensor) for s in slots]
+    for keys, tensor in copied:
+        tensors.update(dict.fromkeys(keys, tensor))
     return tensors
 
 

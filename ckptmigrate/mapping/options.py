@@ -15,6 +15,9 @@ KEY_KEEPERS = frozenset({"npz", "safetensors"})
 # Formats that name variables by object path and keep an object graph.
 OBJECT_BASED = frozenset({"tf2", "savedmodel"})
 
+# Formats that name everything by its key.
+NAME_BASED = frozenset({"tf1"})
+
 # Formats that hold an optimizer's list as any Keras keeps it: state of theirs stays in its dialect.
 LIST_KEEPERS = frozenset({"keras-h5", "keras-v3"})
 
@@ -37,6 +40,7 @@ class PlanOptions:
         hyper: Hyperparameters given by the user.
         dtype: Element type that floats are cast to, or "".
         blocks: The mapping's `optimizers` blocks.
+        seed: Of the numbers that new variables are drawn with.
         is_comparison: Whether the template is what the result is compared with: what differs is no error then.
     """
 
@@ -50,6 +54,7 @@ class PlanOptions:
     hyper: Mapping[str, float] = field(default_factory=dict)
     dtype: str = ""
     blocks: tuple[OptimizerBlock, ...] = ()
+    seed: int = 0
     is_comparison: bool = False
 
     def keeps_keys(self, source: Checkpoint) -> bool:

@@ -11,7 +11,7 @@ from ckptmigrate.mapping.averages import AVERAGE, EMA
 from ckptmigrate.mapping.group import Group, Planned, constant, lift
 from ckptmigrate.mapping.moves import Moved, cast_steps
 from ckptmigrate.mapping.operations import resolve_slot
-from ckptmigrate.mapping.options import Planning
+from ckptmigrate.mapping.options import NAME_BASED, Planning
 from ckptmigrate.optimizers import Conversion, initial_value, slot_shape
 from ckptmigrate.report import Row
 from ckptmigrate.table import OptimizerState, SlotKey, Stored
@@ -49,6 +49,16 @@ class Way(NamedTuple):
         unchanged = self.conversion.state.dialect == self.state.dialect and self.name == self.state.name
         return unchanged and self.planning.options.keeps_keys(self.planning.source)
 
+    def stored(self, planned: Planned) -> Stored:
+        """The tensor with its key: the template's where names are keys; else the one it keeps, with its copies."""
+        template, target = self.planning.template, self.planning.options.target_format
+        is_named = template is not None and template.format == target and target in NAME_BASED
+        state = self.place if is_named and self.place is not None else self.state
+        there = state.slots.get(SlotKey(*planned.place[1:])) if planned.slot else state.scalars.get(planned.name)
+        if there is not None and (state is self.place or there.key == planned.key):
+            return Stored(there.key, planned.tensor, there.copies)
+        return Stored(planned.key, planned.tensor)
+
     def initial(self, slot: str) -> float:
         """What the target fills a fresh slot with."""
         return initial_value(self.conversion.state.kind, self.conversion.state.dialect, slot)
@@ -60,7 +70,7 @@ def move_state(way: Way, moves: Sequence[Moved], fills: Sequence[Planned]) -> Mo
     planned = [p for slot in names for moved in moves for p in _follow(way, slot, moved)]
     planned += [p for slot in way.conversion.new_slots for p in _new_slot(way, slot, moves)]
     planned += [p for slot in [*names, *way.conversion.new_slots] for p in _of_fills(way, slot, fills)]
-    slots = {SlotKey(p.name, p.slot): Stored(p.key, p.tensor) for p in planned}
+    slots = {SlotKey(p.name, p.slot): way.stored(p) for p in planned}
     scalars = _scalars(way)
     kept = way.conversion.state.dialect == way.state.dialect and not way.is_fresh
     unbound = way.state.unbound if kept else ()
@@ -68,18 +78,21 @@ def move_state(way: Way, moves: Sequence[Moved], fills: Sequence[Planned]) -> Mo
     state = replace(
         way.conversion.state,
         name=way.name,
-        scalars={p.name: Stored(p.key, p.tensor) for p in scalars},
+        scalars={p.name: way.stored(p) for p in scalars},
         slots=slots,
-        order=_order(way, slots, moves),
+        order=_order(way, slots, moves, fills),
         unbound=unbound,
     )
     loose = [Planned(s.key, "?", way.name, s.tensor, group=Group((s.key,), (s.tensor,))) for s in unbound]
     return MovedState(state, (*planned, *scalars, *loose), tuple(rows))
 
 
-def _order(way: Way, slots: Mapping[SlotKey, Stored], moves: Sequence[Moved]) -> tuple[SlotKey, ...]:
+def _order(
+    way: Way, slots: Mapping[SlotKey, Stored], moves: Sequence[Moved], fills: Sequence[Planned]
+) -> tuple[SlotKey, ...]:
     """The source's list, by the names in the target; in another dialect it still tells the order of variables."""
     renamed = {m.move.sources[0]: m.move.targets[0] for m in moves if len(m.move.sources) == len(m.move.targets) == 1}
+    renamed |= {fill.replaces: fill.name for fill in fills}
     named = [SlotKey(renamed[key.variable], key.slot) for key in way.state.order if key.variable in renamed]
     return tuple(key for key in named if key in slots)
 
@@ -203,10 +216,28 @@ def _sources(planned: Planned) -> tuple[str, ...]:
 
 def _of_fills(way: Way, slot: str, fills: Sequence[Planned]) -> list[Planned]:
     """Slots of filled variables start at the optimizer's initial value, averages at the filled value."""
-    trained = [fill for fill in fills if fill.role not in _STATISTICS and fill.tensor.dtype.is_float]
+    having = [fill for fill in fills if fill.tensor.dtype.is_float and _has_slot(way, slot, fill)]
     if slot == AVERAGE:
-        return [replace(fill, slot=slot, optimizer=way.name) for fill in trained]
-    return list(_constants(way, trained, slot))
+        return [replace(fill, slot=slot, optimizer=way.name, key=_kept_key(way, slot, fill)) for fill in having]
+    return [
+        replace(made, key=_kept_key(way, slot, owner)) for owner in having for made in _constants(way, [owner], slot)
+    ]
+
+
+def _has_slot(way: Way, slot: str, fill: Planned) -> bool:
+    """Whether a filled variable has a slot: as what it replaces, or as in the template, or if it is trained."""
+    if fill.replaces:
+        slots = {slot} if slot not in way.conversion.new_slots else {key.slot for key in way.state.slots}
+        return any(SlotKey(fill.replaces, name) in way.state.slots for name in slots)
+    if way.place is not None and way.place.slots:
+        return any(key.variable == fill.name for key in way.place.slots)
+    return fill.role not in _STATISTICS
+
+
+def _kept_key(way: Way, slot: str, fill: Planned) -> str:
+    """The key that the slot of what is replaced is stored under, where it stays."""
+    stored = way.state.slots.get(SlotKey(fill.replaces, slot))
+    return stored.key if stored is not None and fill.name == fill.replaces and way.keeps_keys else ""
 
 
 def _scalars(way: Way) -> list[Planned]:

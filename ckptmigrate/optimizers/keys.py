@@ -68,8 +68,8 @@ def tf1_keys(state: OptimizerState, taken: Collection[str] = ()) -> Keys:
 
 def _is_kept(key: SlotKey, stored: str, used: Collection[str]) -> bool:
     head = stored.rpartition("/")[0]
-    heads = (head, without_part(head))
-    fits = any(h == key.variable or h.endswith("/" + key.variable) for h in heads)
+    whole = without_part(head, key.variable)
+    fits = whole == key.variable or whole.endswith(f"/{key.variable}")
     return fits and ATTRIBUTES not in stored and stored not in used
 
 

@@ -1,23 +1,22 @@
 """Which variable a name-based slot belongs to: `<scope>/<variable>/<ending>`, by the longest variable name that fits.
 
 TF1's slot creator puts a slot under its variable's name, inside the variable scope that `minimize` ran in; a scope may
-stand in front (`training/conv/w/Adam`), the variable's own scope twice (`model/model/w/Adam`). Canned Estimators train
-partitioned variables, of one part unless asked: `dnn/logits/bias/t_0/Adagrad`, `linear/.../weights/part_0/Ftrl`.
+stand in front (`training/conv/w/Adam`), the variable's own scope twice (`model/model/w/Adam`).
+
+Canned Estimators train partitioned variables, of one part unless asked, in a variable scope. There the slot creator
+(tensorflow/python/training/slot_creator.py, `_create_slot_var`) cuts as many letters off the slot's own name as the part's
+name has, and the slot's is longer by the scope: the end of the part's name stays (`linear/w/part_0/Ftrl`,
+`dnn/w/t_0/Adagrad`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ckptmigrate.table import Tensor
 
 MAX_SCOPES = 64  # how many leading scopes are tried: real names have ten, a hostile one may have a million
-
-
-_ONLY_PART = re.compile(r"/(?:t|part)_0$")
-_NEXT_PART = {"/t_0": "/t_1", "/part_0": "/part_1"}
 
 
 class Claim(NamedTuple):
@@ -29,23 +28,44 @@ class Claim(NamedTuple):
     ending: str
 
 
-def without_part(head: str) -> str:
-    """What a slot's key has before its ending, without the number of a partitioned variable's first part.
+def is_part(head: str, owner: str, number: int) -> bool:
+    """Whether a slot's key can have `head` before its ending, where its variable is that part of `owner`.
 
-    >>> without_part("dnn/logits/bias/t_0"), without_part("part_0/w")
+    >>> is_part("dnn/w/t_1", "dnn/w", 1), is_part("dnn/w/part_1", "dnn/w", 0), is_part("dnn/w/x_1", "dnn/w", 1)
+    (True, False, False)
+    """
+    tail = head[len(owner) + 1 :]
+    return bool(tail) and head.startswith(f"{owner}/") and f"{owner}/part_{number}".endswith(tail)
+
+
+def enclosing(head: str) -> Iterator[str]:
+    """The names that `head` starts with, the longest first, where it ends with a number as those of parts do."""
+    end = head.rfind("/") if head[-1:].isdigit() else -1
+    for _ in range(MAX_SCOPES):
+        if end <= 0:
+            return
+        yield head[:end]
+        end = head.rfind("/", 0, end)
+
+
+def without_part(head: str, owner: str) -> str:
+    """What a slot's key has before its ending, up to the end of its variable's name.
+
+    >>> without_part("dnn/logits/bias/t_0", "logits/bias"), without_part("part_0/w", "w")
     ('dnn/logits/bias', 'part_0/w')
     """
-    return _ONLY_PART.sub("", head)
+    whole = (name for name in enclosing(head) if name == owner or name.endswith(f"/{owner}"))
+    return next((name for name in whole if is_part(head, name, 0)), head)
 
 
 def _head(key: str, tensors: Mapping[str, Tensor]) -> str:
-    """What stands before the ending; the number of a part is left out where there is but one, and no such variable."""
+    """What stands before the ending; a part's name is left out where there is but one, and no such variable."""
     head, _, ending = key.rpartition("/")
-    whole = without_part(head)
-    if whole == head or head in tensors:
+    if head[-1:] != "0" or head in tensors or f"{head[:-1]}1/{ending}" in tensors:
         return head
-    following = f"{whole}{_NEXT_PART[head[len(whole) :]]}/{ending}"
-    return head if following in tensors else whole
+    tensor = tensors[key]
+    parted = (name for name in enclosing(head) if is_part(head, name, 0))
+    return next((name for name in parted if next(owners(name, tensor, tensors), "")), head)
 
 
 def owners(head: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> Iterator[str]:

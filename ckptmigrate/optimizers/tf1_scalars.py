@@ -90,7 +90,7 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 def _scope(state: OptimizerState) -> str:
     """The scope that stands in front of the variables in the keys of the slots."""
     key, stored = next(iter(state.slots.items()))
-    return without_part(stored.key.rpartition("/")[0])[: -len(key.variable) - 1]
+    return without_part(stored.key.rpartition("/")[0], key.variable)[: -len(key.variable) - 1]
 
 
 def _in_one_series(states: Sequence[OptimizerState]) -> bool:

@@ -7,7 +7,7 @@ against its own shape and against the real size of the data file before memory i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,8 +109,13 @@ def _header(key: bytes, value: bytes, path: Path) -> BundleHeader:
     return header
 
 
-def tensor_extents(bundle: Bundle, key: str) -> tuple[ExtentInfo, ...]:
+def tensor_extents(bundle: Bundle, key: str, *others: str) -> tuple[ExtentInfo, ...]:
     """Where a tensor's bytes lie: one extent, or one per part of a partitioned tensor.
+
+    Args:
+        bundle: The bundle.
+        key: The tensor's key.
+        others: Keys of the same shape that hold further parts of the same tensor.
 
     Raises:
         DamagedError: A size doesn't fit the shape, or parts are missing, overlap or disagree with the whole.
@@ -118,15 +123,16 @@ def tensor_extents(bundle: Bundle, key: str) -> tuple[ExtentInfo, ...]:
     entry = _entry(bundle, key)
     if not entry.slices:
         return (_extent(bundle, key, entry, None),)
-    regions, parts = _parts(bundle, key, entry)
+    found = [piece for name in (key, *others) for piece in _parts(bundle, name, entry)]
+    regions = [region for region, _ in found]
     fault = coverage_fault(regions, entry.shape)
     if fault:
         raise DamagedError(f"shape {entry.shape}, {fault}", where=_where(bundle, key))
-    return tuple(_extent(bundle, key, part, region) for part, region in zip(parts, regions, strict=True))
+    return tuple(_extent(bundle, key, part, region) for region, part in found)
 
 
-def read_tensor(bundle: Bundle, key: str) -> np.ndarray[Any, Any]:
-    """The elements of a tensor in native order, its checksums verified.
+def read_tensor(bundle: Bundle, key: str, *others: str) -> np.ndarray[Any, Any]:
+    """The elements of a tensor in native order, its checksums verified; keys as for `tensor_extents`.
 
     Returns:
         An array of the entry's shape; strings as an object array of bytes; variants as their stored bytes, flat uint8.
@@ -137,7 +143,7 @@ def read_tensor(bundle: Bundle, key: str) -> np.ndarray[Any, Any]:
     """
     entry = _entry(bundle, key)
     dtype = BY_TF[entry.dtype]
-    extents = tensor_extents(bundle, key)
+    extents = tensor_extents(bundle, key, *others)
     if not entry.slices:
         return _read_extent(extents[0], dtype, entry.shape, key)
     if sum(extent.nbytes for extent in extents) > _bytes_on_disk(extents, key):
@@ -173,12 +179,11 @@ def _extent(bundle: Bundle, key: str, entry: BundleEntry, region: Region | None)
     return ExtentInfo(file, entry.offset, entry.size, region, entry.crc32c, bundle.big_endian)
 
 
-def _parts(bundle: Bundle, key: str, whole: BundleEntry) -> tuple[list[Region], list[BundleEntry]]:
-    """The regions, spelled out, and the entries of a partitioned tensor's parts."""
+def _parts(bundle: Bundle, key: str, whole: BundleEntry) -> Iterator[tuple[Region, BundleEntry]]:
+    """The parts of a partitioned tensor that stand under this key: each one's region, spelled out, and its entry."""
     where = _where(bundle, key)
     name = key.encode("utf-8", "surrogateescape")
-    regions, parts = [], []
-    for given in whole.slices:
+    for given in _entry(bundle, key).slices:
         region = concrete(given, whole.shape)
         if region is None:
             raise DamagedError(f"part {given} is not inside shape {whole.shape}", where=where)
@@ -187,9 +192,7 @@ def _parts(bundle: Bundle, key: str, whole: BundleEntry) -> tuple[list[Region], 
             raise DamagedError(f"part {given} is missing", where=where)
         if part.shape != tuple(length for _, length in region) or part.dtype != whole.dtype:
             raise DamagedError(f"part {given} has shape {part.shape} and type {part.dtype}", where=where)
-        regions.append(region)
-        parts.append(part)
-    return regions, parts
+        yield region, part
 
 
 def _bytes_on_disk(extents: tuple[ExtentInfo, ...], key: str) -> int:

@@ -216,6 +216,10 @@ class BundleWriter:
             raise ValueError(f"{key!r}: {size} bytes at {offset} are not inside shard {shard}")
         self._add(key, BundleEntry(dtype, tuple(shape), shard, offset, size, masked_crc))
 
+    def add_same(self, key: str, other: str) -> None:
+        """Adds an entry for the bytes of a tensor that was added before."""
+        self._add(key, self._entries[other.encode("utf-8", "surrogateescape")])
+
     def finish(self) -> tuple[str, ...]:
         """Flushes everything to disk and gives the files their names.
 

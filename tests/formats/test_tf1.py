@@ -13,6 +13,8 @@ from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Tensor, Variable
 from ckptmigrate.wire.bundle import read_bundle
 from ckptmigrate.wire.bundle_writer import BundleWriter
+from ckptmigrate.wire.names import index_file
+from ckptmigrate.wire.sstable import read_table, write_table
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "tf1"
 SAMPLE = FIXTURES / ".." / ".." / ".." / "shared" / "od_samples" / "ssd_mobilenet_v2_small" / "tf1"
@@ -229,3 +231,32 @@ def test_detection_sample():
         kinds = {(state.kind, len(state.slots)) for state in checkpoint.optimizers}
         assert {kind for kind, _ in kinds} == {"rmsprop", "ema"}
         assert checkpoint.variables["global_step"].role == "counter"
+
+
+PARTS = FIXTURES / "estimator_linear_parts" / "model.ckpt-3"
+PARTED = "linear/linear_model/c/weights"
+
+
+def test_slots_under_a_key_for_each_part_are_one(write):
+    with open_checkpoint(PARTS) as source:
+        (state,) = source.optimizers
+        stored = state.slots[SlotKey(PARTED, "accumulator")]
+        assert (stored.key, stored.copies) == (f"{PARTED}/part_0/Ftrl", (f"{PARTED}/part_1/Ftrl",))
+        assert [e.region for e in stored.tensor.extents] == [((0, 2), (0, 1)), ((2, 1), (0, 1))]
+        path, _ = write(source)
+        accumulator = stored.tensor.read()
+    entries = read_bundle(path).entries
+    assert entries[f"{PARTED}/part_0/Ftrl"] == entries[f"{PARTED}/part_1/Ftrl"], "TensorFlow reads its slice of either"
+    with open_checkpoint(path) as written:
+        again = written.optimizers[0].slots[SlotKey(PARTED, "accumulator")]
+        assert again.copies == stored.copies
+        np.testing.assert_array_equal(again.tensor.read(), accumulator)
+
+
+def test_a_part_that_is_missing_is_damage(tmp_path):
+    table = read_table(index_file(PARTS))
+    kept = [(key, bytes(value)) for key, value in table.items() if b"part_1/Ftrl" not in key]
+    with (tmp_path / "model.ckpt-3.index").open("xb") as file:
+        write_table(file, kept)
+    with pytest.raises(DamagedError, match=r"part_0/Ftrl'.* the 1 parts leave a gap"):
+        open_checkpoint(tmp_path / "model.ckpt-3")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Tf1Writer:
 
     def check(self, checkpoint: Checkpoint, options: WriteOptions) -> tuple[Issue, ...]:
         """What can't be held: reserved or doubled keys, slots whose variable isn't known."""
-        issues = bundles.key_issues(_stored(entries_of(checkpoint)))
+        issues = bundles.key_issues(_stored(checkpoint))
         for state in checkpoint.optimizers:
             issues += [
                 Issue("slot", "loss", loose.key, f"{state.name}: the file doesn't tell whose slot this is")
@@ -42,7 +42,7 @@ class Tf1Writer:
 
     def write(self, checkpoint: Checkpoint, folder: Path, name: str, options: WriteOptions) -> Written:
         """Writes the bundle."""
-        return bundles.write_bundle(folder, name, _stored(entries_of(checkpoint)), options)
+        return bundles.write_bundle(folder, name, _stored(checkpoint), options)
 
 
 def entries_of(checkpoint: Checkpoint) -> Iterator[Entry]:
@@ -60,8 +60,11 @@ def entries_of(checkpoint: Checkpoint) -> Iterator[Entry]:
             taken.update(keys.scalars.values(), keys.slots.values())
 
 
-def _stored(entries: Iterable[Entry]) -> list[Stored]:
-    return [Stored(entry.key, entry.tensor) for entry in entries]
+def _stored(checkpoint: Checkpoint) -> list[Stored]:
+    """What is written; slots of partitioned variables under the keys of all parts, as they were."""
+    states = [state for outer in checkpoint.optimizers for state in _chain(outer)]
+    parts = {s.key: s.copies for state in states if state.dialect == "tf1" for s in state.slots.values() if s.copies}
+    return [Stored(entry.key, entry.tensor, parts.get(entry.key, ())) for entry in entries_of(checkpoint)]
 
 
 def _named(state: OptimizerState) -> OptimizerState:
