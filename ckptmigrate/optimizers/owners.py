@@ -4,9 +4,9 @@ TF1's slot creator puts a slot under its variable's name, inside the variable sc
 stand in front (`training/conv/w/Adam`), the variable's own scope twice (`model/model/w/Adam`).
 
 Canned Estimators train partitioned variables, of one part unless asked, in a variable scope. There the slot creator
-(tensorflow/python/training/slot_creator.py, `_create_slot_var`) cuts as many letters off the slot's own name as the part's
-name has, and the slot's is longer by the scope: the end of the part's name stays (`linear/w/part_0/Ftrl`,
-`dnn/w/t_0/Adagrad`).
+(tensorflow/python/training/slot_creator.py, `_create_slot_var`) cuts as many letters off the slot's own name as the
+part's name has, and the slot's is longer by the scope: the end of the part's name stays, in `linear/w/part_0/Ftrl`,
+`dnn/w/t_0/Adagrad`.
 """
 
 from __future__ import annotations
