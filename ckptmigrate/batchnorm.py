@@ -8,7 +8,7 @@ renorm_mean, renorm_stddev, and up to TensorFlow 1.14 their weights), Keras 1 (r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from ckptmigrate.issues import Issue
@@ -162,6 +162,23 @@ def torn(
         if len(homes) > 1:
             message = f"parts of one batch normalisation go to different ones: {', '.join(sorted(homes))}"
             issues.append(Issue("batchnorm", "warning", group.layer, message, "see the rules that move them"))
+    return issues
+
+
+def half_anew(source: Checkpoint, renewed: Collection[str], kept: Collection[str]) -> list[Issue]:
+    """A loss for each batch normalisation of which one statistic starts anew while the other goes on.
+
+    Args:
+        source: The checkpoint that is moved.
+        renewed, kept: Names of its variables that start anew, and that are moved.
+    """
+    issues = []
+    for group in batch_norms(source).values():
+        statistics = [group.parts[part] for part in STATISTICS if part in group.parts]
+        new, old = ([name for name in statistics if name in names] for names in (renewed, kept))
+        if new and old:
+            message = f"{_leaf(new[0])} starts anew while {_leaf(old[0])} goes on: no batch was normalised so"
+            issues.append(Issue("incomplete", "loss", group.layer, message, f"--reinit '{old[0]}' as well"))
     return issues
 
 

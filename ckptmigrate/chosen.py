@@ -28,7 +28,9 @@ class MappingOptions:
         template: A checkpoint of the target model, or "".
         names: The system of names the source's variables are taken by (`full_name`...), or "".
         averages: keep | use | drop | "".
-        drop, reinit: Patterns of source variables to leave out, and of target variables to start anew.
+        drop, reinit: Patterns of source variables to leave out, and of target variables to start anew; a value and a
+            shape may follow (mapping/flags.py).
+        seed: Of the numbers that new variables are drawn with.
     """
 
     mapping: str = ""
@@ -38,6 +40,7 @@ class MappingOptions:
     averages: str = ""
     drop: tuple[str, ...] = ()
     reinit: tuple[str, ...] = ()
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

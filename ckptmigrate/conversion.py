@@ -24,6 +24,7 @@ from ckptmigrate.norm_settings import differing
 from ckptmigrate.provenance import REVISED, leaving_out, provenance
 from ckptmigrate.renewal import renewed
 from ckptmigrate.report import Report, Row, Verdict
+from ckptmigrate.resized import resized
 from ckptmigrate.staging import (
     Destination,
     clear_stale,
@@ -217,6 +218,9 @@ def _planned(
     chosen = choose(source, asked, enter, model, seen=seen_from(target.name, wanted.flavor))
     chosen = named_for(source, chosen, target.name, wanted.flavor)
     chosen = revise(source, chosen)
+    if chosen.template is None:
+        source, told = resized(source, chosen.assignment.fills)
+        chosen = replace(chosen, issues=(*chosen.issues, *told))
     writer = target.writer
     assert writer is not None
     _check_held(wanted, target, writer)
@@ -231,6 +235,7 @@ def _planned(
         hyper=wanted.hyper,
         dtype=wanted.dtype,
         blocks=chosen.blocks,
+        seed=asked.seed,
     )
     return renewal.completed(chosen, make_plan(source, chosen.assignment, chosen.template, options))
 
@@ -268,6 +273,7 @@ def _plain(options: MappingOptions) -> dict[str, Any]:
         "averages": options.averages,
         "drop": list(options.drop),
         "reinit": list(options.reinit),
+        "seed": options.seed,
     }
 
 

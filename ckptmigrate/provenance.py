@@ -128,6 +128,7 @@ def how_made(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions,
         averages=asked.averages or _text(flags.get("averages")),
         drop=asked.drop or _texts(flags.get("drop")),
         reinit=asked.reinit or _texts(flags.get("reinit")),
+        seed=asked.seed or _number(flags.get("seed")),
     )
     return told, made
 
@@ -138,6 +139,10 @@ def _record(found: object) -> Mapping[str, Any]:
 
 def _text(found: object) -> str:
     return found if isinstance(found, str) else ""
+
+
+def _number(found: object) -> int:
+    return found if isinstance(found, int) else 0
 
 
 def _texts(found: object) -> tuple[str, ...]:

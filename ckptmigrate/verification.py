@@ -333,6 +333,7 @@ def _plan_against(
         hyper=flags.hyper,
         dtype=flags.dtype,
         blocks=chosen.blocks,
+        seed=asked.seed,
         is_comparison=True,
     )
     chosen, plan = renewal.completed(chosen, make_plan(a, chosen.assignment, chosen.template, options))

@@ -285,4 +285,4 @@ def test_two_adams_part_again_by_what_a_mapping_says(tmp_path):
 def test_a_value_that_was_started_anew_is_not_compared_with_itself(tmp_path):
     convert(ADAM, tmp_path / "x", to="tf2", reinit=("conv/kernel",))
     filled = [row for row in verify(ADAM, tmp_path / "x").rows if (row.name, row.outcome) == ("conv/kernel", "filled")]
-    assert {row.detail for row in filled} == {"with zeros", "initial value 0"}
+    assert {row.detail for row in filled} == {"with glorot_uniform, seed 0", "initial value 0"}

@@ -23,7 +23,7 @@ LAYERS = {
     "norm_settings": 3.5, "vocabularies": 3.5,
     "listing": 4, "page": 4, "histograms": 4,
     "chosen": 5, "compare": 5, "framework": 5, "keras1_config": 5, "provenance": 5, "renewal": 5, "staging": 5,
-    "verification": 5.7, "configured": 5.5, "flavors": 5.5,
+    "verification": 5.7, "configured": 5.5, "resized": 5.5, "flavors": 5.5,
     "conversion": 6, "averaging": 6, "": 6,
     "detection": 6.5,
     "batch": 7,

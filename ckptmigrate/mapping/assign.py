@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ckptmigrate.errors import MappingError, UsageError
 from ckptmigrate.issues import Issue
+from ckptmigrate.mapping import flags
 from ckptmigrate.mapping.assignment import Assignment, Drop, Fill, Move
 from ckptmigrate.mapping.match import Matcher, Taken, overrides
 from ckptmigrate.mapping.names import Names, systems
@@ -29,14 +30,14 @@ def assign(
     near, far = (mapping.target, mapping.source) if reverse else (mapping.source, mapping.target)
     sides = _sides(source, template, names, near, far)
     run = Run(*sides, reverse)
-    left = run.drop(drop)
+    left = flags.drop(run, drop)
     exists = run.exists if template else None
     matcher = Matcher(mapping.rules, mapping.above, run.source.positions, reverse=reverse, exists=exists)
     taken = [(v.name, matcher.take([n for _, n in run.source.of[v.name]], _rank(v))) for v in left]
     run.move(taken)
     run.leave(mapping, taken)
     run.fill(mapping.rules)
-    run.reinit(reinit)
+    flags.reinit(run, reinit)
     run.finish()
     run.findings += overrides(taken)
     run.findings += _unused(mapping, taken, run)
@@ -60,8 +61,8 @@ def assign_identity(
         UsageError: No variable has a name in the system `names`.
     """
     run = Run(*_sides(source, template, names, Side(), Side()), False)
-    run.keep_all(run.drop(drop), names)
-    run.reinit(reinit)
+    run.keep_all(flags.drop(run, drop), names)
+    flags.reinit(run, reinit)
     run.finish()
     return run.assignment()
 

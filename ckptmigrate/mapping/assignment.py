@@ -52,6 +52,7 @@ class Fill:
     Attributes:
         like: Name of the source variable whose shape it takes where no template tells.
         shape: Its shape where neither a template nor `like` tells.
+        replaces: The source variable in whose place it stands: its role, its place in lists, its slots; "" for none.
     """
 
     target: str
@@ -59,6 +60,7 @@ class Fill:
     like: str | None = None
     shape: tuple[int, ...] | None = None
     where: str = ""
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 from ckptmigrate.errors import MappingError
+from ckptmigrate.initialisers import WORDS, is_stated
 from ckptmigrate.mapping import operations
 from ckptmigrate.mapping.braces import Scope, compile_patterns
 from ckptmigrate.mapping.nodes import List, Map, Node, Text
@@ -141,9 +141,11 @@ class Compiler:
         value = node.get("with")
         if isinstance(value, Text) and value.number is not None:
             return float(value.number)
-        if value is None:
-            self.reader.complaints.add(line, "a fill needs `with`: zeros, ones, a number or template")
-        return cast(FillValue, self.reader.word(value, "`with`", ("zeros", "ones", "template"), "zeros"))
+        if isinstance(value, Text) and (value.text == "template" or is_stated(value.text)):
+            return value.text
+        message = "a fill needs `with`: a number or template" if value is None else "`with` is a number, template"
+        self.reader.complaints.add(line, f"{message}, {', '.join(WORDS)}; normal:0.02 sets the spread")
+        return "zeros"
 
     def _shape(self, node: Node | None) -> tuple[int, ...] | None:
         if node is None:

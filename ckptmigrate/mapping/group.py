@@ -97,6 +97,7 @@ class Planned:
         where: The rule, as file:line.
         key: The stored key it keeps; "" when the writer names it.
         role: Of a filled variable.
+        replaces: The source variable in whose place a filled one stands; "" for none.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Planned:
     where: str = ""
     key: str = ""
     role: Role = "weight"
+    replaces: str = ""
 
     @property
     def place(self) -> tuple[str, str, str]:

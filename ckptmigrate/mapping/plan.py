@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptmigrate import batchnorm, dtypes
+from ckptmigrate.initialisers import settled, tensor_of
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping import averages, states
 from ckptmigrate.mapping.assignment import Assignment, Fill, Move
-from ckptmigrate.mapping.group import Planned, constant
+from ckptmigrate.mapping.group import Planned
 from ckptmigrate.mapping.moves import Moved, resolve_move
 from ckptmigrate.mapping.options import Planning, PlanOptions
 from ckptmigrate.mapping.rules import FillValue
 from ckptmigrate.report import Row
-from ckptmigrate.steps import Shape
-from ckptmigrate.table import ASSETS, Checkpoint, Layer, OptimizerState, Role, Structure, Tensor, Variable
+from ckptmigrate.table import ASSETS, Checkpoint, Layer, OptimizerState, Structure, Tensor, Variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +156,11 @@ def make_plan(source: Checkpoint, assignment: Assignment, template: Checkpoint |
         tuple(state.state for state in moved_states),
         unchanged and source.structure.objects is not None,
         tuple(
-            (d.source, source.variables[d.source].tensor, _number(d.expected))
+            (d.source, source.variables[d.source].tensor, number)
             for d in assignment.drops
-            if d.expected is not None and d.expected != "template"
+            if (number := _stated(source.variables[d.source], d.expected)) is not None
         ),
-        _layout(planning, moves),
+        _layout(planning, moves, fills),
     )
 
 
@@ -168,17 +168,21 @@ def _torn_batch_norms(planning: Planning, assignment: Assignment) -> list[Issue]
     """Batch normalisations that don't arrive as one; what --reinit or a fill used backwards leaves out is asked for."""
     dropped = {d.source: d.where for d in assignment.drops if d.expected is None and d.where != "--reinit"}
     targets = {name: move.targets for move in assignment.moves for name in move.sources}
-    return batchnorm.torn(planning.source, dropped, targets, has_template=planning.template is not None)
+    renewed = {fill.replaces for fill in assignment.fills}
+    return [
+        *batchnorm.torn(planning.source, dropped, targets, has_template=planning.template is not None),
+        *batchnorm.half_anew(planning.source, renewed, targets),
+    ]
 
 
-def _layout(planning: Planning, moves: Sequence[Moved]) -> tuple[Layer, ...] | None:
+def _layout(planning: Planning, moves: Sequence[Moved], fills: Sequence[Planned]) -> tuple[Layer, ...] | None:
     """The template's layers, else the source's under the variables' new names, "" for one that isn't written."""
     if planning.template is not None and planning.template.structure.layout is not None:
         return planning.template.structure.layout
     if planning.source.structure.layout is None:
         return None
     one_to_one = [m.move for m in moves if len(m.move.sources) == len(m.move.targets) == 1]
-    renamed = {move.sources[0]: move.targets[0] for move in one_to_one}
+    renamed = {move.sources[0]: move.targets[0] for move in one_to_one} | {f.replaces: f.name for f in fills}
     return tuple(
         replace(layer, attributes=tuple((path, renamed.get(name, "")) for path, name in layer.attributes))
         for layer in planning.source.structure.layout
@@ -201,49 +205,52 @@ def _followers(planning: Planning, assignment: Assignment) -> tuple[list[Move], 
 
 
 def _filled(planning: Planning, fill: Fill) -> Planned | None:
+    """The tensor that a fill gives; None, and an issue, where its value or shape isn't known."""
     source, template = planning.source, planning.template
     wanted = template.variables.get(fill.target) if template else None
+    wanted = None if wanted is None or wanted.tensor.is_open else wanted
+    old = source.variables.get(fill.replaces)
     like = source.variables.get(fill.like) if fill.like else None
-    if fill.value == "template":
-        if wanted is None or wanted.tensor.is_open:
-            planning.report(
-                Issue(
-                    "unfilled",
-                    "error",
-                    fill.target,
-                    "filled from the template, which holds no value for it",
-                    "give --template CKPT with a checkpoint of the target model",
-                    fill.where,
-                )
-            )
-            return None
-        return _fill(fill, wanted.tensor, wanted.role, "from the template")
-    shape = _fill_shape(fill, wanted, like)
-    if shape is None:
-        message = "its shape isn't known: no template, no `like`, no `shape`"
-        planning.report(Issue("unfilled", "error", fill.target, message, "add `shape: [...]` to the fill", fill.where))
+    shape = wanted.tensor.shape if wanted else like.tensor.shape if like else fill.shape
+    message, hint = "", ""
+    if fill.value == "template" and wanted is None:
+        message = "filled from the template, which holds no value for it"
+        hint = "give --template CKPT with a checkpoint of the target model"
+    elif shape is None:
+        message, hint = "its shape isn't known: no template, no `like`, no `shape`", "add `shape: [...]` to the fill"
+    if message or shape is None:
+        planning.report(Issue("unfilled", "error", fill.target, message, hint, fill.where))
         return None
-    known = like if wanted is None or wanted.tensor.is_open else wanted
+    known = wanted or like or old
     dtype = known.tensor.dtype if known else dtypes.FLOAT32
-    return _fill(
-        fill, constant(shape, dtype, _number(fill.value)), wanted.role if wanted else "weight", f"with {fill.value}"
+    standing = wanted or old
+    role = standing.role if standing else "weight"
+    tensor, detail = _value(planning, fill, Tensor(shape, dtype), wanted)
+    if old is not None and old.tensor.shape != shape:
+        detail = f"{detail}; {old.name} had shape {list(old.tensor.shape)}"
+    return Planned(
+        fill.target, "", "", tensor, "filled", detail=detail, where=fill.where, role=role, replaces=fill.replaces
     )
 
 
-def _number(value: FillValue) -> float:
-    return {"zeros": 0.0, "ones": 1.0}[value] if isinstance(value, str) else float(value)
+def _stated(variable: Variable, value: FillValue | None) -> float | None:
+    """The number that a variable which was filled so must hold; None where that isn't told."""
+    if value is None or value == "template":
+        return None
+    number = settled(value, variable.name, variable.tensor.shape)
+    return None if isinstance(number, str) else number
 
 
-def _fill(fill: Fill, tensor: Tensor, role: Role, detail: str) -> Planned:
-    return Planned(fill.target, "", "", tensor, "filled", detail=detail, where=fill.where, role=role)
-
-
-def _fill_shape(fill: Fill, wanted: Variable | None, like: Variable | None) -> Shape | None:
-    if wanted is not None and not wanted.tensor.is_open:
-        return wanted.tensor.shape
-    if like is not None:
-        return like.tensor.shape
-    return tuple(fill.shape) if fill.shape is not None else None
+def _value(planning: Planning, fill: Fill, blank: Tensor, wanted: Variable | None) -> tuple[Tensor, str]:
+    """The value of a fill, in the shape and type of `blank`, and how it is told."""
+    if fill.value == "template" and wanted is not None:
+        return wanted.tensor, "from the template"
+    value, seed = settled(fill.value, fill.target, blank.shape), planning.options.seed
+    if isinstance(value, str) and not blank.dtype.is_float:
+        message = f"{value} draws floats, and this is {blank.dtype}"
+        planning.report(Issue("unfilled", "error", fill.target, message, "state a number", fill.where))
+    tensor = tensor_of(value, fill.target, blank.shape, blank.dtype, seed)
+    return tensor, f"with {value}, seed {seed}" if isinstance(value, str) else f"with {value:g}"
 
 
 def _variables(planning: Planning, moves: Sequence[Moved], fills: Sequence[Planned]) -> list[Variable]:
@@ -255,13 +262,29 @@ def _variables(planning: Planning, moves: Sequence[Moved], fills: Sequence[Plann
         for planned in moved.planned():
             found[planned.name] = _target_variable(planning, planned, moved.move, first)
     for planned in fills:
-        given = template.variables[planned.name] if template and planned.name in template.variables else None
-        blank = Variable(planned.name, planned.tensor, "")
-        found[planned.name] = replace(given or blank, tensor=planned.tensor, copies=())
+        found[planned.name] = _filled_variable(planning, planned)
     if template is None:
-        return list(found.values())
+        return _in_place(planning, list(found.values()), moves, fills)
     order = [name for name in template.variables if name in found]
     return [found[name] for name in order] + [v for name, v in found.items() if name not in template.variables]
+
+
+def _filled_variable(planning: Planning, planned: Planned) -> Variable:
+    template, old = planning.template, planning.source.variables.get(planned.replaces)
+    given = template.variables.get(planned.name) if template else None
+    if given is None and old is not None:
+        return _target_variable(planning, planned, Move((old.name,), (planned.name,)), old)
+    return replace(given or Variable(planned.name, planned.tensor, ""), tensor=planned.tensor, copies=())
+
+
+def _in_place(
+    planning: Planning, variables: list[Variable], moves: Sequence[Moved], fills: Sequence[Planned]
+) -> list[Variable]:
+    """Variables in the source's order where some stand in the place of others, else as they come."""
+    at = {name: number for number, name in enumerate(planning.source.variables)}
+    replacing = {fill.name: at[fill.replaces] for fill in fills if fill.replaces}
+    places = {name: min(at[source] for source in m.move.sources) for m in moves for name in m.move.targets} | replacing
+    return sorted(variables, key=lambda v: places.get(v.name, len(at))) if replacing else variables
 
 
 def _target_variable(planning: Planning, planned: Planned, move: Move, first: Variable) -> Variable:

@@ -16,7 +16,7 @@ from ckptmigrate.table import Checkpoint, Variable
 if TYPE_CHECKING:
     from ckptmigrate.mapping.assign import Assignment
 
-FillValue = float | Literal["zeros", "ones", "template"]
+FillValue = float | str  # a number, `template`, or a text of initialisers.is_stated
 
 
 @dataclass(frozen=True, eq=False)

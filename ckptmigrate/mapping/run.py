@@ -6,18 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ckptmigrate.batchnorm import initial
-from ckptmigrate.errors import MappingError, UsageError
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping.assignment import Assignment, Drop, Fill, Move
-from ckptmigrate.mapping.braces import Scope, compile_pattern
 from ckptmigrate.mapping.match import Match, Taken, groups
 from ckptmigrate.mapping.names import Found, Names
-from ckptmigrate.mapping.operations import resolve, reversibility
+from ckptmigrate.mapping.operations import reversibility
 from ckptmigrate.mapping.pairing import Pairs, alike, pair
 from ckptmigrate.mapping.pattern import LEADING, Binding, Pattern
-from ckptmigrate.mapping.rules import FillValue, Mapping, Rule
-from ckptmigrate.table import LOSSY_ROLES, Checkpoint, Variable
+from ckptmigrate.mapping.rules import Mapping, Rule
+from ckptmigrate.table import LOSSY_ROLES, Variable
 
 _SHOWN = 5  # variables that one could be mistaken for
 _COMPARED = 20  # variables that are compared so: of thousands that stay behind, the first tell as much
@@ -59,19 +56,7 @@ class Run:
         """Notes an error."""
         self.findings.append(Issue(kind, "error", name, message, hint, where))
 
-    # Leaving out, and keeping names
-
-    def drop(self, patterns: Iterable[str]) -> list[Variable]:
-        """Leaves out what `--drop` names; the variables that are left."""
-        variables = self.source.checkpoint.variables
-        gone: set[str] = set()
-        for text in patterns:
-            fitting = [v.name for v in self.source.fitting(_option("--drop", text, self.source)) if v.name not in gone]
-            self.drops += [Drop(name, f"--drop {text}", "--drop") for name in fitting]
-            gone.update(fitting)
-            if not fitting:
-                self.findings.append(Issue("unused", "warning", text, "no variable fits it", where="--drop"))
-        return [variable for variable in variables.values() if variable.name not in gone]
+    # Keeping names
 
     def keep_all(self, variables: Sequence[Variable], system: str = "") -> None:
         """Moves variables under their own names, or to those of the template that go by them."""
@@ -281,40 +266,6 @@ class Run:
         by_target = {f.variable.name: like for text, like in likes.items() for f in self.template.find(text)}
         return [Fill(v.name, rule.value, by_target.get(v.name), shape, rule.where) for v in fitting]
 
-    def reinit(self, patterns: Sequence[str]) -> None:
-        """Starts anew what `--reinit` names: a fill in the place of a move."""
-        for text in patterns:
-            side = self.template or self.source
-            pattern = _option("--reinit", text, side)
-            fitting = {v.name for v in self.template.fitting(pattern)} if self.template else set()
-            fitting |= {t for move in self.moves for t in move.targets if pattern.bindings(t)}
-            for move in [move for move in self.moves if fitting.intersection(move.targets)]:
-                self._start_anew(move, fitting, text)
-            filled = {fill.target for fill in self.fills}
-            rest = [name for name in self.template.of if name in fitting - filled] if self.template else []
-            self.fills += [Fill(name, self._fresh(name), where="--reinit") for name in rest]
-            if not fitting:
-                self.findings.append(Issue("unused", "warning", text, "no target fits it", where="--reinit"))
-
-    def _fresh(self, target: str) -> FillValue:
-        variable = self.template.checkpoint.variables.get(target) if self.template else None
-        return initial(target) if variable is None or variable.tensor.is_open else "template"
-
-    def _start_anew(self, move: Move, fitting: set[str], text: str) -> None:
-        kept = [target for target in move.targets if target not in fitting]
-        if kept:
-            self.complain(
-                "conflict", kept[0], f"shares its sources with a target that --reinit {text} names", move.where
-            )
-            return
-        self.moves.remove(move)
-        self.drops += [Drop(name, f"--reinit {text}", "--reinit") for name in move.sources]
-        shapes = _shapes(self.source.checkpoint, move)
-        self.fills += [
-            Fill(target, self._fresh(target), shape=shape, where="--reinit")
-            for target, shape in zip(move.targets, shapes, strict=False)
-        ]
-
     # What is left
 
     def finish(self) -> None:
@@ -337,28 +288,5 @@ class Run:
                 self.complain("unfilled", variable.name, "nothing fills this variable of the template", hint=hint)
 
 
-def _option(option: str, text: str, names: Names) -> Pattern:
-    """The pattern of an option."""
-    try:
-        return compile_pattern(text, Scope(separators=(names.separator, names.separator)))
-    except ValueError as error:
-        raise UsageError(f"{option} {text}: {error}") from error
-
-
 def _renamed(found: Iterable[Found]) -> dict[str, dict[str, str]]:
     return {f.variable.name: dict(f.renamed) for f in found if f.renamed}
-
-
-def _shapes(source: Checkpoint, move: Move) -> Sequence[tuple[int, ...] | None]:
-    """The shapes that a move's targets would have had, None where that takes a template."""
-    tensors = [source.variables[name].tensor for name in move.sources]
-    if not move.operations:
-        return [tensor.shape for tensor in tensors]
-    wanted = [None] * len(move.targets)
-    try:
-        steps = resolve(
-            move.operations, [t.shape for t in tensors], [t.dtype for t in tensors], wanted, reverse=move.reverse
-        )
-    except MappingError:
-        return wanted
-    return steps[-1].shapes if steps else [tensor.shape for tensor in tensors]

@@ -12,6 +12,7 @@ from ckptmigrate.mapping.group import Group, Planned, constant, lift
 from ckptmigrate.mapping.moves import Moved, cast_steps
 from ckptmigrate.mapping.operations import resolve_slot
 from ckptmigrate.mapping.options import NAME_BASED, Planning
+from ckptmigrate.mapping.owners import fill_in
 from ckptmigrate.optimizers import Conversion, initial_value, slot_shape
 from ckptmigrate.report import Row
 from ckptmigrate.table import OptimizerState, SlotKey, Stored
@@ -73,7 +74,7 @@ def move_state(way: Way, moves: Sequence[Moved], fills: Sequence[Planned]) -> Mo
     slots = {SlotKey(p.name, p.slot): way.stored(p) for p in planned}
     scalars = _scalars(way)
     kept = way.conversion.state.dialect == way.state.dialect and not way.is_fresh
-    unbound = way.state.unbound if kept else ()
+    unbound = way.state.unbound if kept and not _is_list_torn(way, moves) else ()
     rows = _left_out(way, planned, scalars, moves, bool(unbound))
     state = replace(
         way.conversion.state,
@@ -85,6 +86,22 @@ def move_state(way: Way, moves: Sequence[Moved], fills: Sequence[Planned]) -> Mo
     )
     loose = [Planned(s.key, "?", way.name, s.tensor, group=Group((s.key,), (s.tensor,))) for s in unbound]
     return MovedState(state, (*planned, *scalars, *loose), tuple(rows))
+
+
+def _is_list_torn(way: Way, moves: Sequence[Moved]) -> bool:
+    """Whether a list without owners lacks the variables that it is by: some are left out, or start anew."""
+    if not way.state.unbound or way.planning.options.is_comparison:
+        return False
+    moving = {name for moved in moves for name in moved.move.sources}
+    variables = way.planning.source.variables.values()
+    lost = [v.name for v in variables if v.role == "weight" and v.trainable is not False and v.name not in moving]
+    if lost:
+        text = (
+            f"the file doesn't tell whose its {len(way.state.unbound)} slots are, so those of {lost[0]} can't be found"
+        )
+        hint = f"{fill_in(way.state)}; or --optimizer drop; --template with a file that tells"
+        way.planning.report(Issue("slot", "loss", way.state.name, text, hint))
+    return bool(lost)
 
 
 def _order(
