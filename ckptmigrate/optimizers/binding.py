@@ -98,7 +98,7 @@ def bind(told: StateList, owners: Sequence[Owner]) -> tuple[tuple[OptimizerState
     listed = list_of(optimizer.kind, told.dialect) if optimizer else None
     found = _fitting(told, optimizer, listed, owners) if optimizer and listed else None
     if found is None:
-        return _unbound(told, optimizer, listed)
+        return _unbound(told, optimizer, listed, owners)
     scalars: dict[str, Stored] = {}
     slots: dict[SlotKey, Stored] = {}
     spare: list[Stored] = []
@@ -135,9 +135,9 @@ def _state(told: StateList, kind: str, scalars: Mapping[str, Stored]) -> Optimiz
 
 
 def _unbound(
-    told: StateList, optimizer: Optimizer | None, listed: Listed | None
+    told: StateList, optimizer: Optimizer | None, listed: Listed | None, owners: Sequence[Owner]
 ) -> tuple[tuple[OptimizerState, ...], tuple[Issue, ...]]:
-    """What can be told of a list whose owners aren't: its leading scalars."""
+    """What can be told of a list whose slots aren't: its leading scalars, the order of its owners, its kind."""
     left = list(told.stored)
     scalars: dict[str, Stored] = {}
     for name in listed.first if listed else _leading(told.dialect):
@@ -148,11 +148,14 @@ def _unbound(
     if not left:
         return (state,), ()
     title = told.title or "an unknown optimizer"
+    is_unsettled = optimizer and listed and len(_ways(told, optimizer, listed, owners)) > 1
+    kind = kind if is_unsettled else UNKNOWN
+    open_ = f"which they are, of {', '.join(making_slots(kind, told.dialect))}," if is_unsettled else "whose they are"
     message = (
-        f"{len(left)} slots of {title}: whose they are isn't told. They stay in their order, for the same model and "
+        f"{len(left)} slots of {title}: {open_} isn't told. They stay in their order, for the same model and "
         f"the dialect {told.dialect}"
     )
-    state = replace(state, kind=UNKNOWN, unbound=tuple(left))
+    state = replace(state, kind=kind, unbound=tuple(left), order=tuple(SlotKey(owner.name, "") for owner in owners))
     return (state,), (Issue("guess", "warning", told.name, message),)
 
 
@@ -165,7 +168,21 @@ Fitting = tuple[tuple[Seat, ...], tuple[Issue, ...]]
 
 
 def _fitting(told: StateList, optimizer: Optimizer, listed: Listed, owners: Sequence[Owner]) -> Fitting | None:
-    """The seats that this list fills: by number and shapes, of several by names, by settings; None if untold."""
+    """The seats that this list fills, where only one way to fill them is left; None if that isn't told."""
+    fits = _ways(told, optimizer, listed, owners)
+    if len(fits) > 1:
+        asked = tuple(b for b in listed.blocks if not b.when or told.settings.get(b.when))
+        exact = {f: b for f, b in fits.items() if b == asked and told.settings}
+        if not exact:
+            return _likeliest(told, fits)
+        fits = exact
+    return (next(iter(fits)), ()) if len(fits) == 1 else None
+
+
+def _ways(
+    told: StateList, optimizer: Optimizer, listed: Listed, owners: Sequence[Owner]
+) -> dict[tuple[Seat, ...], tuple[Block, ...]]:
+    """Every way to fill this list, and its blocks: by number and shapes, of several by names, then by settings."""
     fits: dict[tuple[Seat, ...], tuple[Block, ...]] = {}
     spelled = optimizer.dialects[told.dialect]
     held = {b: tuple(seats(spelled, (b,), owners, is_padded=listed.is_padded)) for b in listed.blocks}
@@ -181,11 +198,32 @@ def _fitting(told: StateList, optimizer: Optimizer, listed: Listed, owners: Sequ
     if len(fits) > 1 and told.slots:
         fits = {f: b for f, b in fits.items() if _agrees(told, f)}
     if len(fits) > 1:
-        asked = tuple(b for b in listed.blocks if not b.when or told.settings.get(b.when))
-        if not told.settings:
-            return _likeliest(told, fits)
-        fits = {f: b for f, b in fits.items() if b == asked}
-    return (next(iter(fits)), ()) if len(fits) == 1 else None
+        known = [b for b in listed.blocks if b.when in told.settings]
+        fits = {f: b for f, b in fits.items() if all((k in b) == bool(told.settings[k.when]) for k in known)}
+    return fits
+
+
+def making_slots(kind: str, dialect: str) -> tuple[str, ...]:
+    """The settings that make an optimizer keep further slots of its own in its list."""
+    listed = list_of("momentum" if kind == "sgd" else kind, dialect)
+    return tuple(b.when for b in (listed.blocks if listed else ()) if b.when and b not in SHADOWS)
+
+
+def settings_of(place: OptimizerState, dialect: str) -> dict[str, bool]:
+    """The settings that make slots in a list of `dialect`, as another state of that kind tells them.
+
+    By slots that its own dialect has under that setting alone (not TF1's momentum), else by its hyperparameters.
+    """
+    spelled, listed = spelling(place.kind, place.dialect), list_of(place.kind, dialect)
+    present = {key.slot for key in place.slots}
+    telling = {slot.name for slot in (spelled.slots if spelled and present else ()) if slot.is_optional}
+    found = {}
+    for block in listed.blocks if listed else ():
+        if telling.intersection(block.slots):
+            found[block.when] = bool(present.intersection(block.slots))
+        elif block.when in place.hyper:
+            found[block.when] = bool(place.hyper[block.when])
+    return found
 
 
 def _likeliest(told: StateList, fits: Mapping[tuple[Seat, ...], tuple[Block, ...]]) -> Fitting | None:

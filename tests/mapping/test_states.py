@@ -227,3 +227,69 @@ def test_the_templates_list_tells_owners() -> None:
     assert bound(planned(listed(), fresh, **TO3)) == WANTED
     other = planned(listed(), replace(template, optimizers=(replace(place, order=order[2:]),)), **TO3)
     assert stops(other) == [("slot", "loss")]
+
+
+RMS = {"iter": number(5, "int64"), **{f"{n}": number([float(n)] * 2) for n in (1, 2, 3, 4)}}
+ASKED = "--hyper momentum=0.9 or --hyper centered=1 tells which slots these are"
+
+
+def doubled(kind: str, dialect: str = "keras2") -> Checkpoint:
+    """RMSprop's list of two slots a variable, for w and b; its kind is in Keras 3's files alone."""
+    unbound = tuple(Stored(f"o/{n}", tensor) for n, tensor in RMS.items() if n != "iter")
+    order = (SlotKey("w", ""), SlotKey("b", ""))
+    scalars = {"iter": Stored("o/0", RMS["iter"])}
+    loose = OptimizerState("optimizer", kind, dialect, 5, {}, scalars, {}, order, unbound)
+    return replace(checkpoint(loose), format="keras-v3")
+
+
+@pytest.mark.parametrize(
+    ("hyper", "second"),
+    [({"momentum": 0.9}, "momentum"), ({"centered": 1.0}, "mg"), ({"centered": 0.0}, "momentum"), ({}, "")],
+)
+def test_settings_tell_the_slots_of_a_list(hyper: Mapping[str, float], second: str) -> None:
+    source = doubled("rmsprop")
+    plan = planned(source, dialect="keras3", hyper={"learning_rate": 0.1, **hyper})
+    if second:
+        assert not stops(plan)
+        assert bound(plan) == {("w", "rms"): 1, ("b", "rms"): 2, ("w", second): 3, ("b", second): 4}
+    else:
+        assert [i.hint.partition(";")[0] for i in plan.issues if i.severity == "loss"] == [ASKED]
+        assert not stops(planned(source, target_format="keras-v3", dialects=("keras3", "keras2")))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "slots", "second"),
+    [
+        ("keras3", "rms momentum", "momentum"),
+        ("keras2", "rms mg", "mg"),
+        ("tf1", "rms mg momentum", "mg"),
+        ("tf1", "rms momentum", "momentum"),
+    ],
+)
+def test_the_templates_slots_tell_those_of_a_list(dialect: str, slots: str, second: str) -> None:
+    source = doubled("unknown")
+    scalars = {} if dialect == "tf1" else {"iter": 0}
+    template = replace(
+        checkpoint(state("rmsprop", dialect, slots, scalars)), format="tf1" if dialect == "tf1" else "tf2"
+    )
+    found = bound(planned(source, template, target_format=template.format, hyper={"learning_rate": 0.1}))
+    assert {name: found[name] for name in found if name[1] in ("rms", second)} == {
+        ("w", "rms"): 1,
+        ("b", "rms"): 2,
+        ("w", second): 3,
+        ("b", second): 4,
+    }
+
+
+def test_a_block_without_settings_asks_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "map.yaml"
+    path.write_text("ckptmigrate: 1\noptimizers:\n  - {kind: rmsprop, variables: '{name:path}'}\n")
+    blocks = load(str(path)).optimizers
+    plan = planned(doubled("unknown"), blocks=blocks, dialect="keras3", hyper={"learning_rate": 0.1})
+    assert [i.hint for i in plan.issues if i.severity == "error"] == [ASKED]
+    path.write_text(path.read_text().replace("rmsprop,", "rmsprop, hyper: {momentum: 0.9},"))
+    plan = planned(
+        doubled("unknown"), blocks=load(str(path)).optimizers, dialect="keras3", hyper={"learning_rate": 0.1}
+    )
+    assert not stops(plan)
+    assert bound(plan)["w", "momentum"] == 3

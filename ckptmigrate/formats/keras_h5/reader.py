@@ -247,9 +247,10 @@ class _Reading:
             has_names=dialect != "keras1",
             slots=tuple(slot_names.slot_of(one, title, dialect) for one in names),
         )
-        fits = [found for owners in self._owners(dialect, names) if not (found := bind(told, owners))[0][0].unbound]
-        if len({tuple(state.order) for states, _ in fits for state in states[:1]}) != 1:
-            fits = [bind(told, ())]
+        found = [bind(told, owners) for owners in self._owners(dialect, names)]
+        fits = [one for one in found if not one[0][0].unbound]
+        if len({states[0].order for states, _ in fits}) != 1:
+            fits = found if len(found) == 1 else [bind(told, ())]
         states, issues = fits[0]
         self.issues += issues
         return states

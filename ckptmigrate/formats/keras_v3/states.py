@@ -74,12 +74,12 @@ def states_of(
     title, settings = training.compiled if is_told and training.compiled else (counted(node.label)[0], {})
     told = StateList(name, stored, training.dialect, title, settings)
     shapes = [s.tensor.shape for s in stored]
-    fits = [
-        found for owners in _orders(training.trained or (), shapes) if not (found := bind(told, owners))[0][0].unbound
-    ]
-    if len({states[0].order for states, _ in fits}) != 1:
-        fits = [bind(told, ())]
-    return fits[0]
+    orders = _orders(training.trained or (), shapes)
+    found = [bind(told, owners) for owners in orders]
+    fits = [one for one in found if not one[0][0].unbound]
+    if len({states[0].order for states, _ in fits}) == 1:
+        return fits[0]
+    return found[0] if len(found) == 1 else bind(told, ())
 
 
 def _as_told(name: str, node: Node, stored: Sequence[Stored], dialect: str) -> Iterator[OptimizerState]:

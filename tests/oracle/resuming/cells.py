@@ -85,7 +85,7 @@ class Family:
         self.name, self.folder, self.case = name, folder, CASES[name]
         self.number = 0
         self.rules = folder / "names.yaml"
-        self.rules.write_text(RULES + (BLOCK.replace("KIND", self.case.kind) if self.case.kind else ""))
+        self.rules.write_text(RULES + BLOCK.replace("KIND", self.case.kind))
         self.nets = {dialect: built(dialect, make) for dialect, make in self.case.make.items()}
         self.templates = {
             (dialect, form): net.save(form, self.place(f"{dialect} template {form}"))

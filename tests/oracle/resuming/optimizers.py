@@ -21,7 +21,7 @@ class Case(NamedTuple):
     """One optimizer.
 
     Attributes:
-        kind: What a mapping calls it; "" where that wouldn't tell its slots.
+        kind: What a mapping calls it.
         known: Its settings, as --hyper takes them.
         make: Dialect -> a new one. A dialect that isn't listed has none.
         lone: Whether nothing but the step and settings is its state, so that dropped slots are no loss.
@@ -67,8 +67,7 @@ FTRL = {"l1_regularization_strength": 0.001, "l2_regularization_strength": 0.01}
 def rmsprop(momentum: float, centered: bool, epsilon: float) -> Case:
     """RMSprop with these settings."""
     settings = {"momentum": momentum, "centered": centered, "epsilon": epsilon}
-    case = everywhere("RMSprop", 0.02, lambda: V1.RMSPropOptimizer(0.02, **settings), **settings)
-    return case._replace(kind="") if bool(momentum) is not centered else case
+    return everywhere("RMSprop", 0.02, lambda: V1.RMSPropOptimizer(0.02, **settings), **settings)
 
 
 CASES: dict[str, Case] = {

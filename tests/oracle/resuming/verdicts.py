@@ -12,7 +12,6 @@ ROUNDING = 5e-6  # of weights that moved by 0.05 and more
 ROOT = "epsilon is added outside the square root on one side, inside on the other"
 SCHEDULE = "its momentum warms up by 0.96^(0.004 t) on one side, by 0.96^t on the other"
 NO_AMSGRAD = "TF1's Adam has no AMSGrad"
-UNTOLD = "the file holds twice as many slots as variables, and doesn't tell which of RMSprop's these are"
 PRODUCT = "tf_keras' files lack Nadam's product: `optimizer._u_product` is assigned what the report says, after loading"
 CONTRIB = "written for the optimizer of TF 1's contrib, which isn't tried here"
 
@@ -74,8 +73,6 @@ def verdict(name: str, place: Place, cell: Cell) -> Verdict:
         return Verdict("-") if cell.refused else Verdict("untried", CONTRIB, wrong=wrong)
     if reason := impossible(name, place):
         return Verdict("not portable", reason, wrong="" if cell.refused else f"isn't refused: {cell}")
-    if cell.refused and place.form == ".weights.h5" and not CASES[name].kind:
-        return Verdict("not told", UNTOLD)
     if cell.refused or cell.failed:
         return Verdict("refused", wrong=cell.refused or cell.failed)
     return _trained(name, place, cell)
