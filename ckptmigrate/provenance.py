@@ -15,6 +15,7 @@ from ckptmigrate.table import Checkpoint
 VERSION = "0.1.0"
 KEY = "ckptmigrate"
 REVISED = "revised"  # a flag: what was chosen was changed before it was planned, or a template was made for it
+MAX_HYPER = 1e38  # a hyperparameter of float32; integers may be longer than any float
 LEFT_OUT = "left_out"  # what the format can't hold, and was left out because losses were allowed
 
 
@@ -104,8 +105,9 @@ def how_made(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions,
     record = target.metadata.get("provenance")
     if not isinstance(record, Mapping):
         return asked, None
-    flags, mapping = _record(record.get("flags")), _record(record.get("mapping"))
-    hyper = {name: float(v) for name, v in _record(flags.get("hyper")).items() if isinstance(v, (int, float))}
+    flags, mapping = section(record.get("flags")), section(record.get("mapping"))
+    told = section(flags.get("hyper")).items()
+    hyper = {name: float(v) for name, v in told if isinstance(v, float | int) and abs(v) < MAX_HYPER}
     made = Made(
         optimizer=_text(flags.get("optimizer")) or "keep",
         dialect=_text(flags.get("dialect")),
@@ -120,7 +122,7 @@ def how_made(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions,
     )
     if asked.mapping:
         return asked, made
-    told = MappingOptions(
+    repeated = MappingOptions(
         mapping=made.mapping,
         reverse=asked.reverse or bool(flags.get("reverse")),
         template=asked.template,
@@ -130,10 +132,11 @@ def how_made(target: Checkpoint, asked: MappingOptions) -> tuple[MappingOptions,
         reinit=asked.reinit or _texts(flags.get("reinit")),
         seed=asked.seed or _number(flags.get("seed")),
     )
-    return told, made
+    return repeated, made
 
 
-def _record(found: object) -> Mapping[str, Any]:
+def section(found: object) -> Mapping[str, Any]:
+    """A part of a record, which may be anything: files come from anywhere."""
     return found if isinstance(found, Mapping) else {}
 
 

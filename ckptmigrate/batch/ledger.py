@@ -57,7 +57,7 @@ class Ledger:
 def _record(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     is_record = isinstance(found, dict) and isinstance(found.get("dst"), str) and isinstance(found.get("status"), str)
     return found if is_record else {}

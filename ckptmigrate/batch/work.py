@@ -15,7 +15,7 @@ from ckptmigrate.batch.jobs import Job
 from ckptmigrate.batch.ledger import DONE, FAILED, SKIPPED
 from ckptmigrate.errors import CkptMigrateError, OutputError
 from ckptmigrate.issues import Issue
-from ckptmigrate.provenance import digest
+from ckptmigrate.provenance import digest, section
 from ckptmigrate.table import Checkpoint
 
 Tell = Callable[[str, int, int], None]
@@ -109,10 +109,10 @@ def _standing(job: Job) -> Mapping[str, Any] | None:
 
 def is_made_by(old: Mapping[str, Any], job: Job, told: str) -> bool:
     """Whether an output's provenance is that of this job and this source."""
-    record = old.get("provenance")
-    if not isinstance(record, Mapping) or record.get("source", {}).get("digest") != told:
+    record = section(old.get("provenance"))
+    if section(record.get("source")).get("digest") != told:
         return False
-    flags = record.get("flags", {})
+    flags = section(record.get("flags"))
     asked = {name: _plain(job.options.get(name)) for name in _FLAGS}
     optimizer = job.options.get("optimizer", "keep") == flags.get("optimizer", "keep")
     return optimizer and asked == {name: _plain(flags.get(name)) for name in _FLAGS} and _is_mapped_alike(record, job)
@@ -124,13 +124,13 @@ def _plain(value: Any) -> Any:
 
 def _is_mapped_alike(record: Mapping[str, Any], job: Job) -> bool:
     """The same rules: by digest, as a mapping of that name is now."""
-    made = record.get("mapping") or {}
+    made = section(record.get("mapping"))
     asked = job.options.get("mapping", "")
     if not asked:
         return not made
     from ckptmigrate.mapping.rules import Mapping as Rules
 
-    rules = Rules.load(made.get("name", "") if asked == "auto" and made else asked)
+    rules = Rules.load(str(made.get("name", "")) if asked == "auto" and made else asked)
     return {"name": rules.name, "digest": rules.digest} == dict(made)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckptmigrate.detection.prototext import MAX_TEXT, Field, parse, plain
+from ckptmigrate.detection.prototext import Field, plain, read
 from ckptmigrate.errors import SourceError
 
 BACKGROUND = 0
@@ -17,14 +17,7 @@ def read_labels(path: Path) -> dict[int, str]:
     Raises:
         SourceError: No such file, no label map, an id twice or below 1.
     """
-    try:
-        text = path.read_bytes()[:MAX_TEXT].decode("utf-8")
-    except OSError as error:
-        hint = "expected a label map: item { id: 1 name: 'dog' } ..."
-        raise SourceError(f"can't be read: {error.strerror}", where=str(path), hint=hint) from None
-    except UnicodeDecodeError:
-        raise SourceError("not a text file; expected a label map", where=str(path)) from None
-    document = parse(text, str(path))
+    document = read(path, "a label map", "expected a label map: item { id: 1 name: 'dog' } ...")
     labels: dict[int, str] = {}
     for item in document.all("item"):
         where = document.position(item)

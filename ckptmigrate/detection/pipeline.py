@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckptmigrate.detection.prototext import MAX_TEXT, Document, Field, Message, parse
+from ckptmigrate.detection.prototext import Document, Field, Message, read
 from ckptmigrate.errors import SourceError
 
 TRUE, FALSE = frozenset({"true", "True", "t", "1"}), frozenset({"false", "False", "f", "0"})
@@ -103,16 +103,8 @@ def read_pipeline(path: str | Path) -> Pipeline:
     """
     path = Path(path)
     file = path / "pipeline.config" if path.is_dir() else path
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_TEXT + 1)
-        text = raw.decode("utf-8")
-    except OSError as error:
-        hint = "name the pipeline.config that the model was trained with; exported models have it beside them"
-        raise SourceError(f"can't be read: {error.strerror}", where=str(file), hint=hint) from None
-    except UnicodeDecodeError:
-        raise SourceError("not a text file; expected a pipeline.config", where=str(file)) from None
-    return _pipeline(parse(text, str(file)))
+    hint = "name the pipeline.config that the model was trained with; exported models have it beside them"
+    return _pipeline(read(file, "a pipeline.config", hint))
 
 
 def _pipeline(document: Document) -> Pipeline:

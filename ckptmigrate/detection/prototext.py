@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from ckptmigrate.errors import SourceError
@@ -32,7 +33,7 @@ _SEPARATOR = re.compile(r"[ \t]*[,;]")
 _BLANK = re.compile(r"[ \t]*(?:\n|\Z)")
 _CLOSES = {"{": "}", "<": ">"}
 
-Path = tuple[str, ...]
+Names = tuple[str, ...]
 
 
 class _Token(NamedTuple):
@@ -116,7 +117,7 @@ class Document:
         """`file:line:column` of a field, from 1."""
         return _position(self.text, field.start, self.source)
 
-    def replaced(self, path: Path, literal: str) -> Document:
+    def replaced(self, path: Names, literal: str) -> Document:
         """The scalar field at `path` with another literal; added, with the messages around it, where it is missing."""
         field = self.find(*path)
         if field is None:
@@ -124,12 +125,12 @@ class Document:
         colon = self.text.index(":", field.start) + 1
         return self._spliced(colon, field.end, f" {literal}")
 
-    def renamed(self, path: Path, name: str) -> Document:
+    def renamed(self, path: Names, name: str) -> Document:
         """The field at `path` under another name."""
         field = self._known(path)
         return self._spliced(field.start, field.start + len(field.name), name)
 
-    def without(self, path: Path) -> Document:
+    def without(self, path: Names) -> Document:
         """The text less every field at `path`, and the lines that were theirs alone; comments behind them stay."""
         document = self
         for _ in self.all(*path):
@@ -137,13 +138,13 @@ class Document:
             document = document._spliced(*_whole_lines(document.text, field), "")
         return document
 
-    def _known(self, path: Path) -> Field:
+    def _known(self, path: Names) -> Field:
         field = self.find(*path)
         if field is None:
             raise KeyError("/".join(path))
         return field
 
-    def _added(self, path: Path, written: str) -> Document:
+    def _added(self, path: Names, written: str) -> Document:
         """Behind the last field of the innermost message there is; on its own line where that message has lines."""
         depth = next(n for n in range(len(path) - 1, -1, -1) if self._message(path[:n]) is not None)
         message = self._message(path[:depth])
@@ -160,7 +161,7 @@ class Document:
         behind_it = "" if self.text[at : at + 1] == "\n" else "\n"
         return self._spliced(at, at, before + lines + behind_it)
 
-    def _message(self, path: Path) -> Message | None:
+    def _message(self, path: Names) -> Message | None:
         if not path:
             return self.root
         field = self.find(*path)
@@ -209,6 +210,27 @@ def _unescaped(text: str) -> str:
             raw += _PLAIN.get(letter, letter).encode()
         at = found.end()
     return (bytes(raw) + text[at:].encode()).decode("utf-8", "replace")
+
+
+def read(path: Path, expected: str, hint: str = "") -> Document:
+    """Reads a file.
+
+    Args:
+        path: The file.
+        expected: What it should be, for errors.
+        hint: What to do where there is no such file.
+
+    Raises:
+        SourceError: It can't be read, or is no text format; with line and column.
+    """
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(MAX_TEXT + 1).decode("utf-8")
+    except OSError as error:
+        raise SourceError(f"can't be read: {error.strerror}", where=str(path), hint=hint) from None
+    except UnicodeDecodeError:
+        raise SourceError(f"not a text file; expected {expected}", where=str(path)) from None
+    return parse(text, str(path))
 
 
 def parse(text: str, source: str = "") -> Document:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckptmigrate import formats
+from ckptmigrate.detection.prototext import read
 from ckptmigrate.doctor.averages import examine_averages
 from ckptmigrate.doctor.case import Case, Examination
 from ckptmigrate.doctor.folder import examine_folder
 from ckptmigrate.doctor.norms import examine_norms
 from ckptmigrate.doctor.paths import examine_path
-from ckptmigrate.doctor.pipeline import examine_pipeline, read_pipeline
+from ckptmigrate.doctor.pipeline import examine_pipeline
 from ckptmigrate.doctor.restoring import examine_restoring
 from ckptmigrate.doctor.states import examine_states
 from ckptmigrate.doctor.values import damaged_bundle, examine_values, read_values
@@ -88,7 +89,7 @@ def diagnose(
     1
     """
     given = str(path)
-    pipeline = read_pipeline(pipeline_config) if pipeline_config is not None else None
+    pipeline = read(Path(pipeline_config), "a pipeline.config") if pipeline_config is not None else None
     with ExitStack() as stack:
         other = stack.enter_context(formats.open_checkpoint(against)) if against is not None else None
         try:

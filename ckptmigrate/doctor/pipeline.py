@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckptmigrate.detection.prototext import Document, parse
+from ckptmigrate.detection.prototext import Document
 from ckptmigrate.doctor.case import Case
-from ckptmigrate.errors import SourceError
 from ckptmigrate.issues import Issue
 
 _PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
@@ -23,19 +22,6 @@ _RESTORED = {
     "fine_tune": "everything but the class predictor's last layer",
     "full": "the whole model: another number of classes stops it",
 }
-
-
-def read_pipeline(path: str | Path) -> Document:
-    """The file, parsed.
-
-    Raises:
-        SourceError: It can't be read, or is no text format; with line and column.
-    """
-    try:
-        text = Path(path).read_text("utf-8", "surrogateescape")
-    except OSError as error:
-        raise SourceError(f"can't be read: {error.strerror}", where=str(path)) from error
-    return parse(text, str(path))
 
 
 def examine_pipeline(case: Case) -> Iterator[Issue]:

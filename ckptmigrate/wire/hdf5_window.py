@@ -1,6 +1,8 @@
 """Some bytes of an open file as a file of their own, for HDF5 to read from, and a bound on what it may allocate.
 
-HDF5 gets no path that it could go on from, and no heap that it would walk without end.
+HDF5 gets no path that it could go on from, no heap that it would walk without end, and no tree whose nodes it would
+write beyond. It reads each structure by itself, from its signature on: there they are looked at.
+https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html, III.A.2 and III.E.
 """
 
 from __future__ import annotations
@@ -15,8 +17,18 @@ from typing import Any
 
 from ckptmigrate.errors import DamagedError
 
-_HEAP = b"GCOL"  # strings of any length lie in such a collection
-_OBJECT = struct.Struct("<H6xQ")  # header of an object in it: index, number of references, reserved, size
+_OBJECT = struct.Struct("<H6xQ")  # header of an object in a heap: index, number of references, reserved, size
+_TREE = struct.Struct("<4xBBIHHxxQHQ")  # header of a version 2 tree: version, type, sizes of nodes and records...
+_RECORDS = {1: 24, 2: 36, 3: 16, 4: 28, 5: 11, 6: 15, 8: 17, 9: 13}  # sizes by type
+_VARIED = (7, 10, 11)  # types whose records differ in size: of shared messages and of chunks
+_MAX_RECORD = 20 + 8 * 32  # bytes: of a filtered chunk with as many dimensions as a dataset has
+_NODE_OVERHEAD = 10  # bytes of a node that hold no records
+_NODES = range(128, 1 << 17)  # bytes; HDF5 writes 512 to 2048
+_MAX_DEPTH = 16  # two records in each node make 65,536 at the least
+_FRACTAL = struct.Struct("<5xHHxI96xHQQHH8xH")  # header of a fractal heap: its sizes, and those of its doubling table
+_MAX_ID = 4096  # bytes of an object's place in such a heap; HDF5 writes 7 and 8
+_MAX_BLOCK = 1 << 24  # bytes; HDF5 writes 64 KiB
+_MAX_WIDTH = 1 << 10  # blocks in a row of the table; HDF5 writes 4
 
 
 @contextmanager
@@ -55,8 +67,9 @@ class Window(io.RawIOBase):
         if self._at + len(view) > self._size:
             view = view[: max(0, self._size - self._at)]
         found = os.preadv(self._descriptor, [view], self._base + self._at)
-        if view[: len(_HEAP)] == _HEAP:
-            _check_heap(view[:found], f"{self._file}, byte {self._base + self._at}")
+        check = _CHECKS.get(bytes(view[:4]))
+        if check is not None:
+            check(view[:found], f"{self._file}, byte {self._base + self._at}")
         self._at += found
         return found
 
@@ -64,8 +77,8 @@ class Window(io.RawIOBase):
 def _check_heap(heap: memoryview, what: str) -> None:
     """Refuses a heap of strings with free space of no size: HDF5 1.14 looks for the end of it for ever.
 
-    File format, III.E: signature, version, size of the heap; then objects with index, count, and size; index 0 is what
-    is free, its size includes its own header. Lengths are of 8 bytes in all files that h5py writes.
+    Signature, version, size of the heap; then objects with index, count, and size; index 0 is what is free, its size
+    includes its own header. Lengths are of 8 bytes in all files that h5py writes.
     """
     at, end = _OBJECT.size, min(len(heap), int.from_bytes(heap[8:16], "little"))
     while at + _OBJECT.size <= end:
@@ -73,3 +86,30 @@ def _check_heap(heap: memoryview, what: str) -> None:
         if not index and not size:
             raise DamagedError("free space of no size", where=what)
         at += _OBJECT.size + (size + 7) // 8 * 8 if index else size
+
+
+def _check_tree(tree: memoryview, what: str) -> None:
+    """Refuses a tree whose nodes can't hold its records: HDF5 1.14 takes room for nodes and writes records."""
+    if len(tree) < _TREE.size:
+        return  # HDF5 says that the file is truncated
+    _, kind, node, record, depth, _, count, _ = _TREE.unpack_from(tree)
+    is_known = (kind in _VARIED and 0 < record <= _MAX_RECORD) or record == _RECORDS.get(kind)
+    if not is_known or node not in _NODES or depth > _MAX_DEPTH or count * record > node - _NODE_OVERHEAD:
+        message = f"a tree of type {kind} with {count} records of {record} bytes in nodes of {node}, {depth} deep"
+        raise DamagedError(message, where=what)
+
+
+def _check_fractal(heap: memoryview, what: str) -> None:
+    """Refuses a heap whose table of blocks can't be: HDF5 1.14 writes beyond the rows that it took room for."""
+    if len(heap) < _FRACTAL.size:
+        return  # HDF5 says that the file is truncated
+    place, filters, largest, width, first, last, bits, begun, rows = _FRACTAL.unpack_from(heap)
+    are_powers = all(size and not size & (size - 1) for size in (width, first, last))
+    most = bits - (first * width).bit_length() + 2
+    is_table = are_powers and width <= _MAX_WIDTH and first <= last <= _MAX_BLOCK and last.bit_length() <= bits <= 64
+    if filters or not is_table or not 0 < place <= _MAX_ID or largest > last or max(begun, rows) > most:
+        message = f"a heap of {rows} rows of {width} blocks, of {first} to {last} bytes, {bits} bits in all"
+        raise DamagedError(message, where=what)
+
+
+_CHECKS = {b"GCOL": _check_heap, b"BTHD": _check_tree, b"FRHP": _check_fractal}

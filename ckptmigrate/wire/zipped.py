@@ -70,7 +70,7 @@ def open_archive(path: Path) -> Archive:
     except _ZIP_ERRORS as error:
         raise DamagedError(f"not a zip archive, or a damaged one: {error}", where=str(path)) from error
     try:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+        infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
         seen: set[str] = set()
         for info in infos:
             _check(info, f"{path}, member {info.filename!r}")

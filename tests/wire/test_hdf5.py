@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from hdf5 import lookup3
 
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.wire.hdf5 import Place, read_tree, texts
@@ -267,3 +268,52 @@ def test_a_heap_of_strings_without_end(made):
     with pytest.raises(DamagedError, match="no size") as error:
         read_tree(Place(path))
     assert str(path) in error.value.where
+
+
+def many(file: Any) -> None:
+    """Groups and attributes so many that later versions of HDF5 keep them in heaps with trees."""
+    for number in range(40):
+        file.create_group(f"g{number}")
+        file.attrs[f"a{number}"] = number
+
+
+def test_heaps_and_trees_of_later_versions(made):
+    tree = read_tree(Place(made(many, libver="latest")))
+    assert set(tree.groups) == {"", *(f"g{n}" for n in range(40))}
+    assert tree.groups[""] == {f"a{n}": n for n in range(40)}
+
+
+# Fields that HDF5 1.14 takes on trust behind a right checksum, and then frees or writes what isn't its own.
+BELIEVED = {
+    "size of nodes": (b"BTHD", 34, 6, "<I", 0),
+    "size of records": (b"BTHD", 34, 10, "<H", 200),
+    "depth": (b"BTHD", 34, 12, "<H", 60000),
+    "records in the root": (b"BTHD", 34, 24, "<H", 50000),
+    "type": (b"BTHD", 34, 5, "<B", 0),
+    "width of the table": (b"FRHP", 142, 110, "<H", 0),
+    "first block": (b"FRHP", 142, 112, "<Q", 1 << 40),
+    "largest block": (b"FRHP", 142, 120, "<Q", 3),
+    "bits": (b"FRHP", 142, 128, "<H", 999),
+    "rows": (b"FRHP", 142, 140, "<H", 60000),
+    "filters": (b"FRHP", 142, 7, "<H", 40),
+}
+
+
+@pytest.mark.parametrize("field", BELIEVED)
+def test_trees_and_heaps_that_cannot_be(field, made):
+    signature, end, at, form, value = BELIEVED[field]
+    path = made(many, libver="latest")
+    data = bytearray(path.read_bytes())
+    start = data.index(signature)
+    struct.pack_into(form, data, start + at, value)
+    struct.pack_into("<I", data, start + end, lookup3(bytes(data[start : start + end])))
+    path.write_bytes(data)
+    with pytest.raises(DamagedError, match=r"of type|of .* rows") as error:
+        read_tree(Place(path))
+    assert f"byte {start}" in error.value.where
+
+
+def test_a_dataset_without_elements(made):
+    path = made(lambda file: file.create_dataset("x", data=h5py.Empty("f4")))
+    with pytest.raises(DamagedError, match="no elements"):
+        read_tree(Place(path)).datasets["x"].read()

@@ -187,7 +187,7 @@ def _reader(path: Path, member: Member) -> Callable[[], bytes]:
 def _check_name(path: Path, name: str) -> None:
     """Members become files when Keras unpacks them: a name that leads elsewhere is an attack."""
     parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or ":" in parts[0]:
+    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or ":" in name.split("/", maxsplit=1)[0]:
         raise DamagedError(f"the member {name!r} would lead out of a folder it is unpacked in", where=str(path))
 
 
