@@ -11,6 +11,7 @@ from ckptmigrate.mapping.options import Planning
 from ckptmigrate.mapping.rules import OptimizerBlock
 from ckptmigrate.optimizers import UNKNOWN, spelling
 from ckptmigrate.optimizers.binding import StateList, bind, making_slots, settings_of
+from ckptmigrate.optimizers.catalog import list_of
 from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.table import Checkpoint, OptimizerState, Variable
 
@@ -104,15 +105,22 @@ def _bound(
     place: OptimizerState | None,
 ) -> tuple[tuple[OptimizerState, ...], tuple[Issue, ...]]:
     """The state with owners, and what was guessed; nothing where there is no such list."""
-    spelled = spelling("momentum" if kind == "sgd" else kind, state.dialect)
-    if spelled is None:
+    kind = "momentum" if kind == "sgd" else kind
+    spelled, listed = spelling(kind, state.dialect), list_of(kind, state.dialect)
+    if spelled is None or listed is None:
         return (), ()
-    stored = (*state.scalars.values(), *state.unbound)
+    first, last = ([state.scalars[n] for n in names if n in state.scalars] for names in (listed.first, listed.last))
+    stored = (*first, *state.unbound, *last)
     there = settings_of(place, state.dialect) if place is not None and place.kind == kind else {}
     given = {name: hyper[name] for name in making_slots(kind, state.dialect) if name in hyper}
     told = StateList(state.name, stored, state.dialect, spelled.title, {**there, **given})
     states, issues = bind(told, [Owner(v.name, v.tensor.shape) for v in variables])
-    own = replace(states[0], hyper={**state.hyper, **states[0].hyper}, step=states[0].step or state.step)
+    own = replace(
+        states[0],
+        step=states[0].step or state.step,
+        hyper={**state.hyper, **states[0].hyper},
+        scalars={**state.scalars, **states[0].scalars},
+    )
     return (own, *states[1:]), issues
 
 
@@ -127,7 +135,7 @@ def fill_in(state: OptimizerState) -> str:
         told = " or ".join(f"--hyper {name}={_EXAMPLES.get(name, 1)}" for name in settings)
         return f"{told} tells which slots these are"
     return (
-        "a mapping tells: optimizers: [{from: "
+        "a mapping tells: unmatched: keep, optimizers: [{from: "
         + f'{state.name}, kind: KIND, variables: "{{name:path}}"}}]'
         + ", with the pattern of the trained variables, or a block for each layer in the model's order"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ckptmigrate.steps import Shape
@@ -27,8 +28,15 @@ class Claim(NamedTuple):
     tail: str
 
 
-def owners_of(claims: Sequence[Claim], owners: Sequence[Owner]) -> Mapping[int, Owner]:
-    """Number -> variable for every number; nothing when one of them isn't told.
+class Owned(NamedTuple):
+    """Number -> variable for every number, nothing when one of them isn't told; and what was taken for the whole."""
+
+    owners: Mapping[int, Owner] = MappingProxyType({})
+    part: str = ""
+
+
+def owners_of(claims: Sequence[Claim], owners: Sequence[Owner]) -> Owned:
+    """Whose the slots are.
 
     Args:
         claims: Slots of one optimizer.
@@ -36,7 +44,7 @@ def owners_of(claims: Sequence[Claim], owners: Sequence[Owner]) -> Mapping[int, 
     """
     shapes = {c.number: c.shape for c in claims if c.shape is not None}
     if any(shapes[c.number] != c.shape for c in claims if c.shape is not None):
-        return {}
+        return Owned()
     tails: dict[int, set[str]] = defaultdict(set)
     for claim in claims:  # Adafactor's placeholders in the list of columns are called after the rows
         tails[claim.number] |= {claim.tail} - {""}
@@ -45,28 +53,36 @@ def owners_of(claims: Sequence[Claim], owners: Sequence[Owner]) -> Mapping[int, 
     for owner in owners:
         named[owner.full_name, owner.shape].append(owner)
     choices = [named.get((min(tails[n]), shapes.get(n)), []) if len(tails[n]) == 1 else [] for n in numbers]
+    part = ""
     if not any(tails.values()):
         found = _in_order([shapes.get(number) for number in numbers], owners)
     elif all(len(choice) == 1 for choice in choices):
         found = [choice[0] for choice in choices]
     else:
-        found = _of_one_part(choices) if all(choices) else None
-    return dict(zip(numbers, found, strict=True)) if found and len({o.name for o in found}) == len(found) else {}
+        found, part = _of_one_part(choices, owners) if all(choices) else (None, "")
+    is_told = found is not None and len({o.name for o in found}) == len(found)
+    return Owned(dict(zip(numbers, found, strict=True)), part) if found and is_told else Owned()
 
 
-def _of_one_part(choices: Sequence[Sequence[Owner]]) -> list[Owner] | None:
-    """Where names repeat (two models with layers of one name): the only part of the whole that has one of each."""
-    found: list[list[Owner]] = []
+def _of_one_part(choices: Sequence[Sequence[Owner]], owners: Sequence[Owner]) -> tuple[list[Owner] | None, str]:
+    """Where names repeat (two models with layers of one name): the only part of the whole that has one of each.
+
+    Of several parts the only one that has nothing else, with its name: an optimizer is taken to train all of a model.
+    """
+    found: dict[str, list[Owner]] = {}
     tries = 0
     for part in dict.fromkeys(part for owner in choices[0] for part in _above(owner.name)):
         tries += sum(map(len, choices))
         inside = [[o for o in choice if o.name.startswith(part)] for choice in choices]
         if tries > _MAX_TRIES:
-            return None
-        if all(len(choice) == 1 for choice in inside):
-            chosen = [choice[0] for choice in inside]
-            found += [chosen] if chosen not in found else []
-    return found[0] if len(found) == 1 else None
+            return None, ""
+        chosen = [choice[0] for choice in inside if len(choice) == 1]
+        if len(chosen) == len(choices) and chosen not in found.values():  # the largest such part comes first
+            found[part] = chosen
+    if len(found) == 1:
+        return next(iter(found.values())), ""
+    whole = [part for part in found if sum(o.name.startswith(part) for o in owners) == len(choices)]
+    return (found[whole[0]], whole[0]) if len(whole) == 1 else (None, "")
 
 
 def _above(name: str) -> Iterator[str]:

@@ -110,7 +110,8 @@ def recognise_lists(node: ListNode, owners: Sequence[Owner]) -> ListedStates:
     bound = _bind(reading, spelled, owners)
     if bound is None:
         return ListedStates((_unbound(reading, UNKNOWN),), (*issues, _unclear(reading)))
-    return ListedStates(tuple(_states(reading, optimizer, bound)), issues)
+    issues = (*issues, _taken_for(reading, bound.part)) if bound.part else issues
+    return ListedStates(tuple(_states(reading, optimizer, bound.slots)), issues)
 
 
 def _read(node: ListNode) -> _Reading:
@@ -218,8 +219,15 @@ def _flat(title: str) -> str:
 # Whose slots
 
 
-def _bind(reading: _Reading, spelled: Spelling, owners: Sequence[Owner]) -> dict[int, SlotKey] | None:
-    """Node -> slot for all of the list; None when it isn't told of one."""
+class _Bound(NamedTuple):
+    """Node -> slot for all of the list; and the part of the model that was taken for the whole of what it trains."""
+
+    slots: Mapping[int, SlotKey]
+    part: str
+
+
+def _bind(reading: _Reading, spelled: Spelling, owners: Sequence[Owner]) -> _Bound | None:
+    """Whose all slots of the list are; None when it isn't told of one."""
     slots = {s.name: s for s in (*spelled.slots, *(Slot(name) for name in SHADOW_LISTS))}
     lists = {**spelled.lists, **SHADOW_LISTS}
     held = {name: reading.node.lists.get(lists.get(name, ""), {}) for name in slots}
@@ -231,7 +239,7 @@ def _bind(reading: _Reading, spelled: Spelling, owners: Sequence[Owner]) -> dict
         for number, at in numbers.items()
         if at in members
     ]
-    found = reading.node.trained or owners_of(claims, owners)
+    found, part = (reading.node.trained, "") if reading.node.trained else owners_of(claims, owners)
     bound = {
         at: SlotKey(found[n].name, name) for name, numbers in held.items() for n, at in numbers.items() if n in found
     }
@@ -239,7 +247,7 @@ def _bind(reading: _Reading, spelled: Spelling, owners: Sequence[Owner]) -> dict
     rest = [at for at in reading.listed if at not in bound]
     named = _by_names(reading, rest, spelled, trained)
     bound |= named if len(named) == len(rest) else _by_order(reading, rest, spelled, trained)
-    return bound if bound.keys() >= set(reading.listed) else None
+    return _Bound(bound, part) if bound.keys() >= set(reading.listed) else None
 
 
 def _tail(member: Member, slot: Slot) -> str:
@@ -315,6 +323,14 @@ def _scalars(reading: _Reading) -> dict[str, Stored]:
 def _unbound(reading: _Reading, kind: str) -> OptimizerState:
     stored = tuple(reading.node.members[at].stored for at in reading.listed)
     return replace(_bare(reading, kind, _scalars(reading)), unbound=(*stored, *reading.loose))
+
+
+def _taken_for(reading: _Reading, part: str) -> Issue:
+    text = (
+        f"{len(reading.listed)} slots: their names fit variables of several models, and all of {part.rstrip('/')} "
+        "alone: they are taken for its"
+    )
+    return Issue("guess", "warning", reading.node.name, text)
 
 
 def _unclear(reading: _Reading) -> Issue:

@@ -36,6 +36,7 @@ REFUSED: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("tf1-v1-sharded", "tf2"): ("learning rate", {"dialect": "tf1"}),
     ("tf2-keras2_adam", "tf1"): ("beta_1 and beta_2", BETAS),
     ("tf2-keras3_adam", "tf1"): ("beta_1 and beta_2", BETAS),
+    ("tf2-keras2_gan", "tf1"): ("beta_1 and beta_2", BETAS),
     ("keras-v3-keras2_weights", "tf2"): ("whose slot", {"optimizer": "drop"}),
     ("tf2-keras_amsgrad", "tf1"): ("no AMSGrad", {"allow_loss": True}),
     **{(f"keras-h5-{n}", "keras-v3"): ("not portable", {"optimizer": "drop"}) for n in NADAMS},
@@ -62,7 +63,8 @@ IN_LAYERS = {
     **dict.fromkeys(("tf1-adam_scopes", "tf1-adam_twice", "tf1-keras_optimizers", "tf1-optimizers"), ONE_OPTIMIZER),
     **dict.fromkeys(("tf1-keras_optimizers_later", "tf1-optimizers_later"), ONE_OPTIMIZER),
     **dict.fromkeys(
-        ("tf2-gan", "tf2-optimizers_legacy", "tf2-optimizers_keras2", "tf2-optimizers_keras3"), ONE_OPTIMIZER
+        ("tf2-gan", "tf2-keras2_gan", *(f"tf2-optimizers_{name}" for name in ("legacy", "keras2", "keras3"))),
+        ONE_OPTIMIZER,
     ),
     **dict.fromkeys(("tf1-big_endian", "tf1-momentum", "tf1-sharded", "tf1-sharded_partitions"), NO_RATE),
     "tf1-v1-sharded": NO_RATE,
@@ -77,6 +79,7 @@ CHANGED: dict[tuple[str, str], tuple[str, ...]] = {
     # a name-based file keeps neither the names of two Adams nor which beta powers are whose, unless scopes tell
     ("tf1-adam_scopes", "tf2"): ("*Adam*.beta?_power*",),
     ("tf2-gan", "tf1"): ("*_optimizer.*",),
+    ("tf2-keras2_gan", "tf1"): ("*_optimizer.*",),
     **{(f"tf2-optimizers_keras{n}", "tf1"): ("*_optimizer.*", "*:?*") for n in (2, 3)},
     ("tf2-optimizers_legacy", "tf1"): ("*_optimizer.*", "training*.*"),
     ("tf1-keras_optimizers", "tf2"): ("training*.*",),

@@ -132,18 +132,32 @@ def twins(*parts: str) -> tuple[Owner, ...]:
     return tuple(Owner(f"{part}/{owner.name}", owner.shape, owner.full_name) for part in parts for owner in OWNERS)
 
 
+def names(claims: list[Claim], owners: tuple[Owner, ...]) -> list[str]:
+    return [o.name for o in owners_of(claims, owners).owners.values()]
+
+
+CLAIMS = [Claim(0, (3, 2), "d/kernel"), Claim(1, (2,), "d/bias")]
+
+
 def test_names_that_two_models_share() -> None:
-    claims = [Claim(0, (3, 2), "d/kernel"), Claim(1, (2,), "d/bias")]
-    assert owners_of(claims, twins("a", "b")) == {}
+    assert names(CLAIMS, twins("a", "b")) == []
     only = (*twins("a"), *twins("b")[:1])
-    assert [o.name for o in owners_of(claims, only).values()] == [f"a/{KERNEL}", f"a/{BIAS}"]
+    assert names(CLAIMS, only) == [f"a/{KERNEL}", f"a/{BIAS}"]
+    assert owners_of(CLAIMS, only).part == ""
+
+
+def test_of_two_models_the_one_that_is_all_trained() -> None:
+    owners = (*twins("a"), *twins("b")[:2])
+    assert names(CLAIMS, owners) == [f"b/{KERNEL}", f"b/{BIAS}"]
+    assert owners_of(CLAIMS, owners).part == "b/"
+    assert names(CLAIMS, (*owners, *twins("c")[:2])) == []
 
 
 def test_shapes_in_order_tell_what_has_no_names() -> None:
     claims = [Claim(0, (3, 2), ""), Claim(1, (2,), "")]
-    assert owners_of(claims, OWNERS) == {}  # the bias, or the gamma?
-    assert [o.name for o in owners_of(claims, OWNERS[:2]).values()] == [KERNEL, BIAS]
-    assert [o.name for o in owners_of([*claims, Claim(2, (2,), "")], OWNERS).values()] == [KERNEL, BIAS, GAMMA]
+    assert names(claims, OWNERS) == []  # the bias, or the gamma?
+    assert names(claims, OWNERS[:2]) == [KERNEL, BIAS]
+    assert names([*claims, Claim(2, (2,), "")], OWNERS) == [KERNEL, BIAS, GAMMA]
 
 
 KINDS = {
