@@ -38,6 +38,7 @@ from ckptmigrate.staging import (
 from ckptmigrate.table import DIALECTS, Checkpoint
 from ckptmigrate.verification import Progress, no_progress
 from ckptmigrate.vocabularies import left_out
+from ckptmigrate.wire.output_file import write_file
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("keep", "drop", "fresh"),
@@ -335,13 +336,13 @@ def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progres
     with stage(job.destination) as staged:
         with output_errors(staged.folder):
             for name, content in job.beside.items():
-                (staged.folder / name).write_bytes(content)
+                write_file(staged.folder / name, content)
             written = job.writer.write(job.plan.result(), staged.folder, job.destination.name, job.options)
             written = replace(written, files=(*job.beside, *written.files))
         job.details["moved"] = {"bytes_moved": written.bytes_moved, "bytes_cloned": written.bytes_cloned}
         rows, verdict = _verified(job, staged.folder, written, level, progress)
         if job.draws:
-            job.details["moved"]["histograms"] = histograms(job.plan.planned)
+            job.details["moved"]["histograms"] = histograms(job.plan)
         report = _report(job, verdict, rows, allow_loss, written)
         if report.exit_code != 0:
             return report

@@ -1,4 +1,4 @@
-"""Histograms of what a plan changes: values before and after, of the tensors that steps were applied to."""
+"""Histograms of what a plan changes: values before and after, of what steps were applied to, or what starts anew."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ckptmigrate.mapping.group import Planned
+from ckptmigrate.mapping.plan import Plan
+from ckptmigrate.table import Tensor
 
 BINS = 40
 MAX_TENSORS = 24  # in a report; the largest ones
@@ -15,22 +17,27 @@ MAX_TENSORS = 24  # in a report; the largest ones
 Array = np.ndarray[Any, Any]
 
 
-def histograms(planned: Sequence[Planned]) -> list[dict[str, Any]]:
-    """Name, steps, range, and counts of both sides, of the largest tensors that steps changed.
+def histograms(plan: Plan) -> list[dict[str, Any]]:
+    """Name, steps, range, and counts of both sides, of the largest tensors that aren't as they were.
 
     Reads one tensor's sources and result at a time.
     """
-    changed = [
-        p for p in planned if p.group is not None and p.group.steps and p.tensor.dtype.is_float and p.tensor.size
-    ]
-    largest = sorted(changed, key=lambda p: -p.tensor.size)[:MAX_TENSORS]
-    chosen = {id(p) for p in largest}
-    return [found for p in changed if id(p) in chosen and (found := _histogram(p))]
+    changed = [(p, _sources(plan, p)) for p in plan.planned if p.tensor.dtype.is_float and p.tensor.size]
+    changed = [(p, sources) for p, sources in changed if sources]
+    largest = sorted(changed, key=lambda item: -item[0].tensor.size)[:MAX_TENSORS]
+    chosen = {id(p) for p, _ in largest}
+    return [found for p, sources in changed if id(p) in chosen and (found := _histogram(p, sources))]
 
 
-def _histogram(planned: Planned) -> dict[str, Any]:
-    assert planned.group is not None
-    before = _finite(np.concatenate([np.ravel(tensor.read()) for tensor in planned.group.sources]))
+def _sources(plan: Plan, planned: Planned) -> Sequence[Tensor]:
+    """What stood where a tensor stands that isn't as it was."""
+    if planned.replaces and not planned.slot:
+        return [plan.source.variables[planned.replaces].tensor]
+    return planned.group.sources if planned.group is not None and planned.group.steps else ()
+
+
+def _histogram(planned: Planned, sources: Sequence[Tensor]) -> dict[str, Any]:
+    before = _finite(np.concatenate([np.ravel(tensor.read()) for tensor in sources]))
     after = _finite(np.ravel(planned.tensor.read()))
     if not before.size or not after.size:
         return {}
@@ -39,7 +46,7 @@ def _histogram(planned: Planned) -> dict[str, Any]:
     name = f"{planned.name}:{planned.slot}" if planned.slot else planned.name
     return {
         "name": name,
-        "steps": [step.text for step in planned.group.steps],
+        "steps": list(planned.steps) or [planned.detail],
         "range": [low, high],
         **dict(zip(("before", "after"), ([int(n) for n in c] for c in counts), strict=True)),
     }

@@ -95,3 +95,24 @@ def test_the_command_writes_it(tmp_path: Path, capsys: object) -> None:
     assert code == 0
     assert "<h1 class='verified'>" in (tmp_path / "r.html").read_text("utf-8")
     assert main(["convert", source, target, "--to", "npz", "--report", str(tmp_path / "r.pdf")]) == 2
+
+
+def test_one_thing_that_is_said_of_many_is_said_once() -> None:
+    many = tuple(Issue("unfilled", "error", f"layer_{i}", "nothing fills it", f"hint {i}") for i in range(9))
+    made = page(report(Row("a", "", "a", "equal"), issues=many))
+    assert made.count("nothing fills it") == 1
+    assert "x9" in made
+    assert all(f"<code>layer_{i}</code>" in made and f"hint {i}" in made for i in range(9))
+
+
+def test_what_differs_stands_in_front() -> None:
+    made = page(report(Row("a", "", "b", "equal"), Row("c", "", "d", "differs")))
+    assert made.index("What differs") < made.index("By scope") < made.index("What went where")
+
+
+def test_what_starts_anew_is_drawn_beside_what_was(tmp_path: Path) -> None:
+    source = FIXTURES / "tf1" / "adam" / "model.ckpt-3"
+    made = convert(source, tmp_path / "x", to="tf1", draws=True, reinit=("conv/kernel=normal[..., 7]",))
+    (drawn,) = made.details["histograms"]
+    assert (drawn["name"], sum(drawn["before"]), sum(drawn["after"])) == ("conv/kernel", 72, 126)
+    assert "normal, seed 0" in page(made)

@@ -67,7 +67,9 @@ def batch(
     verify: options.Verify = None,
     allow_loss: options.AllowLoss = False,
     force: options.Force = False,
-    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core.")
+    ] = None,
     max_memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory of all processes together, such as 8GB.")
     ] = None,

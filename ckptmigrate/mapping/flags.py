@@ -204,4 +204,4 @@ def _unused(option: str, text: str, what: str, names: Iterable[str], hint: str =
     """A pattern that fits nothing, and the names that it may mean."""
     near = get_close_matches(text.rpartition("=")[0] or text, dict.fromkeys(names), _SHOWN, _NEAR)
     hint = hint or (f"did you mean {' or '.join(near)}?" if near else "`ckptmigrate inspect` lists the names")
-    return Issue("unused", "error", text, f"no {what} fits it", hint, option)
+    return Issue("unused", "error", text, f"{option} {text}: no {what} fits it", hint, option)

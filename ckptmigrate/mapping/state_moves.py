@@ -75,7 +75,11 @@ def move_state(way: Way, moves: Sequence[Moved], fills: Sequence[Planned]) -> Mo
     scalars = _scalars(way)
     kept = way.conversion.state.dialect == way.state.dialect and not way.is_fresh
     unbound = way.state.unbound if kept and not _is_list_torn(way, moves) else ()
-    rows = _left_out(way, planned, scalars, moves, bool(unbound))
+    anew = {fill.replaces for fill in fills}
+    rows = [
+        replace(row, detail="its variable starts anew") if row.slot and row.name in anew else row
+        for row in _left_out(way, planned, scalars, moves, bool(unbound))
+    ]
     state = replace(
         way.conversion.state,
         name=way.name,

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ckptmigrate.issues import Issue
 from ckptmigrate.report import Report, Row
 from ckptmigrate.runs import ARROW, collapse, fold
 
@@ -18,8 +19,10 @@ VERDICTS = {
     "differs": ("Differs", "the two sides are not the same"),
     "refused": ("Refused", "nothing was written"),
 }
+PROOFS = {"by inverse": "proven by inverse", "by recomputation": "computed again"}
 MAX_SCOPES = 14  # on each side of the picture; the rest stands together
 SCOPE_DEPTH = 2
+LETTER, BAND = 7.0, 200  # widths in the picture: of a letter, and of what lies between the two sides
 STATISTICS = frozenset({"moving_mean", "moving_variance", "running_mean", "running_var"})
 
 _HERE = Path(__file__).parent
@@ -32,10 +35,10 @@ def page(report: Report) -> str:
         f"<h1 class='{report.verdict}'>{title}</h1><p class='quiet'>{meaning}</p>",
         *_facts(report),
         *_issues(report),
+        *_table("What differs", [r for r in report.rows if r.outcome in ("differs", "missing", "extra")]),
         *_picture(report.rows),
         *_table("What went where", [r for r in report.rows if _is_done(r) and not r.slot], has_search=True),
-        *_table("What differs", [r for r in report.rows if r.outcome in ("differs", "missing", "extra")]),
-        *_table("Filled", [r for r in report.rows if r.outcome == "filled" and not r.slot]),
+        *_table("Filled, or started anew", [r for r in report.rows if r.outcome == "filled" and not r.slot]),
         *_table("Left out", [r for r in report.rows if r.outcome == "dropped" and not r.slot]),
         *_slots(report.rows),
         *_statistics(report.rows),
@@ -57,7 +60,8 @@ def _is_done(row: Row) -> bool:
 
 def _facts(report: Report) -> Iterator[str]:
     named = ((name.replace("_", " "), number) for name, number in report.counts.items() if number)
-    yield f"<p class='chips'>{''.join(f'<span>{number:,} {escape(name)}</span>' for name, number in named)}</p><table>"
+    chips = ((PROOFS.get(name, name), number) for name, number in named)
+    yield f"<p class='chips'>{''.join(f'<span>{number:,} {escape(name)}</span>' for name, number in chips)}</p><table>"
     for word, side in (("from", report.source), ("to", report.target)):
         path, format_ = (escape(str(side.get(key, ""))) for key in ("path", "format"))
         yield f"<tr><th>{word}<td><code>{path}</code> {format_}"
@@ -73,15 +77,32 @@ def _facts(report: Report) -> Iterator[str]:
 
 def _issues(report: Report) -> Iterator[str]:
     order = {"error": 0, "loss": 1, "warning": 2, "note": 3}
-    told = Counter((i.severity, i.message, i.hint) for i in report.issues if i.kind != "unused")
+    told: dict[tuple[str, str], list[Issue]] = {}
+    for issue in report.issues:
+        if issue.kind != "unused" or issue.severity != "note":
+            told.setdefault((issue.severity, issue.message), []).append(issue)
     if not told:
         return
-    yield f"<h2>What to know <small>{sum(told.values()):,}</small></h2><table>"
-    for (severity, message, hint), number in sorted(told.items(), key=lambda item: order[item[0][0]]):
-        many = f" <small class='quiet'>x{number}</small>" if number > 1 else ""
-        more = f"<br><small class='quiet'>{escape(hint)}</small>" if hint else ""
-        yield f"<tr><td class='{severity}'>{severity}<td>{escape(message)}{many}{more}"
+    yield f"<h2>What to know <small>{sum(map(len, told.values())):,}</small></h2><table>"
+    for (severity, message), issues in sorted(told.items(), key=lambda item: order[item[0][0]]):
+        yield f"<tr><td class='{severity}'>{severity}<td>{_issue(message, issues)}"
     yield "</table>"
+
+
+def _issue(message: str, issues: Sequence[Issue]) -> str:
+    """What is said of one variable, or of many, which are listed behind it."""
+    each = [_about(issue, message) for issue in issues]
+    if len(issues) == 1:
+        return f"{escape(message)}{'<br>' if each[0] else ''}{each[0]}"
+    listed = "".join(f"<li>{text}" for text in dict.fromkeys(each) if text)
+    many = f"{escape(message)} <small class='quiet'>x{len(issues):,}</small>"
+    return f"<details><summary>{many}</summary><ul>{listed}</ul></details>" if listed else many
+
+
+def _about(issue: Issue, message: str) -> str:
+    name = f"<code>{escape(issue.name)}</code> " if issue.name and issue.name not in message else ""
+    hint = f"<small class='quiet'>{escape(issue.hint)}</small>" if issue.hint else ""
+    return f"{name}{hint}"
 
 
 def _table(title: str, rows: Sequence[Row], *, has_search: bool = False) -> Iterator[str]:
@@ -90,7 +111,8 @@ def _table(title: str, rows: Sequence[Row], *, has_search: bool = False) -> Iter
     yield f"<h2>{title} <small>{len(rows):,}</small></h2>"
     if has_search:
         yield "<input type='search' placeholder='Search names and steps' aria-label='Search'>"
-    yield "<table><thead><tr><th>from, to<th>how<th></thead><tbody>"
+        yield "<p class='quiet' id='found' role='status'></p>"
+    yield "<table class='rows'><thead><tr><th>from, to<th>how<th></thead><tbody>"
     for text, some in _runs(rows):
         yield _run(text, some)
     yield "</tbody></table>"
@@ -107,7 +129,9 @@ def _run(text: str, rows: Sequence[Row]) -> str:
         each = "".join(f"<li>{escape(r.source)} &rarr; {escape(r.name)}" for r in rows)
         name = f"<details><summary>{name}</summary><ul>{each}</ul></details>"
     count = f"x{len(rows)}" if len(rows) > 1 else ""
-    return f"<tr data-text='{search}'><td class='name'>{name}<td>{how}<td class='number'>{count}"
+    return (
+        f"<tr data-text='{search}' data-count='{len(rows)}'><td class='name'>{name}<td>{how}<td class='number'>{count}"
+    )
 
 
 def _runs(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -166,19 +190,21 @@ def _picture(rows: Sequence[Row]) -> Iterator[str]:
     bands = Counter[tuple[str, str]]()
     for (a, b), number in pairs.items():
         bands[a if a in left else "...", b if b in right else "..."] += number
-    height = 26 * max(len(left), len(right)) + 10
-    yield "<h2>By scope</h2><div class='wide'>"
-    yield f"<svg viewBox='0 0 900 {height}' role='img' aria-label='Source scopes and target scopes'>"
     places = [{name: 20 + 26 * n for n, name in enumerate(side)} for side in (left, right)]
-    most = max(bands.values())
+    start, end = (LETTER * max(len(_short(name)) for name in side) + 10 for side in (left, right))
+    width, height = start + BAND + end, 26 * max(len(left), len(right)) + 10
+    yield "<h2>By scope</h2><div class='wide' tabindex='0' role='group' aria-label='Picture of the scopes'>"
+    size = f"viewBox='0 0 {width:.0f} {height}' style='width:{width:.0f}px; max-width:max(100%, {0.7 * width:.0f}px)'"
+    yield f"<svg {size} role='img' aria-label='From scope to scope'>"
+    most, far, turn = max(bands.values()), start + BAND, BAND / 2.4
     for (a, b), number in bands.items():
-        y, z, width = places[0][a], places[1][b], 1 + 15 * number / most
-        yield (
-            f"<path class='band' stroke-width='{width:.1f}' d='M330 {y - 4} C 430 {y - 4}, 470 {z - 4}, 570 {z - 4}'>"
-            f"<title>{escape(a)} to {escape(b)}: {number}</title></path>"
-        )
-    yield from (f"<text x='320' y='{y}' text-anchor='end'>{escape(_short(n))}</text>" for n, y in places[0].items())
-    yield from (f"<text x='580' y='{y}'>{escape(_short(n))}</text>" for n, y in places[1].items())
+        y, z, thick = places[0][a], places[1][b], 1 + 15 * number / most
+        curve = f"M{start:.0f} {y - 4} C {start + turn:.0f} {y - 4}, {far - turn:.0f} {z - 4}, {far:.0f} {z - 4}"
+        yield f"<path class='band' stroke-width='{thick:.1f}' d='{curve}'>"
+        yield f"<title>{escape(a)} to {escape(b)}: {number}</title></path>"
+    for name, y in places[0].items():
+        yield f"<text x='{start - 8:.0f}' y='{y}' text-anchor='end'>{escape(_short(name))}</text>"
+    yield from (f"<text x='{far + 8:.0f}' y='{y}'>{escape(_short(name))}</text>" for name, y in places[1].items())
     yield "</svg></div>"
 
 
@@ -203,7 +229,8 @@ def _short(name: str) -> str:
 def _histograms(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not found:
         return
-    yield "<h2>Values before and after <small>of what was changed</small></h2><div class='grid'>"
+    yield "<h2>Values <span class='before'>before</span> and <span class='after'>after</span> "
+    yield "<small>of what was changed, or started anew</small></h2><div class='grid'>"
     for item in found:
         low, high = item["range"]
         told = f"{escape('; '.join(item['steps']))}<br>{low:.3g} to {high:.3g}"
@@ -213,11 +240,12 @@ def _histograms(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _bars(before: Sequence[int], after: Sequence[int]) -> str:
-    most, width = max(*before, *after, 1), 300 / len(before)
+    width = 300 / len(before)
     drawn = [
         f"<rect class='{kind}' x='{number * width:.1f}' width='{width:.1f}' "
         f"y='{95 - 90 * count / most:.1f}' height='{90 * count / most:.1f}'/>"
         for kind, counts in (("before", before), ("after", after))
+        for most in (max(*counts, 1),)  # each side by its own: they may differ in size
         for number, count in enumerate(counts)
         if count
     ]
