@@ -89,6 +89,11 @@ class Tensor:
         return values
 
     @property
+    def has_values(self) -> bool:
+        """False for a template's."""
+        return self.load is not _no_values
+
+    @property
     def raw(self) -> Extent | None:
         """The extent whose bytes are the elements as we have them: whole, little-endian, C order; None without one."""
         if not self.dtype.is_raw or len(self.extents) != 1:

@@ -13,7 +13,7 @@ from ckptmigrate.errors import MappingError
 from ckptmigrate.mapping import library
 from ckptmigrate.mapping.braces import Scope
 from ckptmigrate.mapping.compile import Compiler
-from ckptmigrate.mapping.nodes import Complaints, Map, Node, Text, read_yaml
+from ckptmigrate.mapping.nodes import Complaints, Map, Node, Text, parse_yaml, read_yaml
 from ckptmigrate.mapping.reader import Reader
 from ckptmigrate.mapping.rules import Example, Mapping, OptimizerBlock, Rule, Side
 from ckptmigrate.mapping.tables import SOURCE, TARGET, Table
@@ -82,10 +82,24 @@ def load(mapping: str | Path) -> Mapping:
     return _Loader(path).load()
 
 
-class _Loader:
-    """Reads the tree of files under one mapping."""
+def loads(text: str, name: str) -> Mapping:
+    """Loads the text of a mapping file that isn't written yet.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        text: What it will hold.
+        name: What complaints call it.
+
+    Raises:
+        MappingError: It is wrong; `issues` holds every complaint.
+    """
+    return _Loader(Path(name), text).load()
+
+
+class _Loader:
+    """Reads the tree of files under one mapping, the mapping itself from its text where that is given."""
+
+    def __init__(self, path: Path, text: str | None = None) -> None:
+        self.text = text
         self.library = library.root().resolve()
         real = path.resolve()
         self.is_shipped = real.is_relative_to(self.library)
@@ -112,7 +126,10 @@ class _Loader:
         """A file and, behind it, those it includes; each once per pair of prefixes."""
         if (path, prefixes) in self.known:
             return self.known[path, prefixes]
-        top, self.contents[path] = read_yaml(path, shown)
+        if self.text is not None and not self.files:
+            top, self.contents[path] = parse_yaml(self.text, shown), self.text.encode("utf-8", "surrogatepass")
+        else:
+            top, self.contents[path] = read_yaml(path, shown)
         reader = Reader(Complaints(shown))
         _check_header(reader, top)
         separators = tuple(_separator(reader, top, side, parent) for side in (SOURCE, TARGET))

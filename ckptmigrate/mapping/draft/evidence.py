@@ -1,0 +1,227 @@
+"""Evidence: which variables are the same on both sides, what proves it, and what makes one of the other."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import product
+from typing import NamedTuple
+
+from ckptmigrate.mapping.draft import values as compared
+from ckptmigrate.mapping.draft.guesses import BESIDE, Guessing, Kind, beside
+from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, leaf_of, scope_of, systems
+from ckptmigrate.mapping.draft.same_names import same_names
+from ckptmigrate.mapping.draft.turns import Operations, turns
+
+SAME_NAME, VALUES, REST = "same name", "values equal", "the last of its shape"
+SAME_MODEL = 0.4  # share of variables whose shapes the other side has, from where on shapes prove anything
+ALIKE = 0.9  # and from where on what is left is the same
+NORMS = frozenset({"gamma", "beta", "mean", "variance"})
+
+
+class Proof(NamedTuple):
+    """Who a variable is on the other side, how it gets there, and what proves it."""
+
+    target: Row
+    operations: Operations
+    evidence: str
+
+
+class Doubt(NamedTuple):
+    """Who a variable could be, and why that is not certain."""
+
+    candidates: tuple[Row, ...]
+    why: str
+
+
+class Evidence(NamedTuple):
+    """What was found out.
+
+    Attributes:
+        proven: Source -> its proof.
+        doubts: Every other source -> what is known of it.
+        unfilled: Targets that nobody is proven for.
+        has_values: Whether values were compared, and told.
+    """
+
+    proven: Mapping[Row, Proof]
+    doubts: Mapping[Row, Doubt]
+    unfilled: tuple[Row, ...]
+    has_values: bool
+
+
+def gather(source: Sequence[Row], target: Sequence[Row], *, values: bool) -> Evidence:
+    """Pairs the rows of two sides, as far as something proves it."""
+    return _Gathering(source, target, values).evidence()
+
+
+class _Gathering:
+    def __init__(self, source: Sequence[Row], target: Sequence[Row], values: bool) -> None:
+        self.source, self.target = source, target
+        self.is_turned = is_turned(source) != is_turned(target)
+        self.proven: dict[Row, tuple[Row, str]] = {}
+        self.operations: dict[Row, Operations] = {}
+        self.reordered: dict[Row, Row] = {}
+        self.prints: dict[Row, compared.Print] = {}
+        self.has_values = False
+        if values:
+            self._compare()
+        self.named: dict[str, list[Row]] = defaultdict(list)
+        self._kinds = {row: self._kind(row) for row in (*source, *target)}
+
+    def evidence(self) -> Evidence:
+        """Everything that can be proven, the surest first."""
+        near, far = self._left()
+        self._prove(same_names(near, far, self._agree), SAME_NAME)
+        while self._by_names() or self._by_rest():
+            pass
+        proofs = {row: Proof(other, ops, why) for row, (other, why), ops in self._settled()}
+        taken = {proof.target for proof in proofs.values()}
+        unfilled = tuple(row for row in self.target if row not in taken)
+        by_kind: dict[Kind, list[Row]] = defaultdict(list)
+        for row in unfilled:
+            by_kind[self._kinds[row]].append(row)
+            for name in row.all_names():
+                self.named[name].append(row)
+        doubts = {row: self._doubt(row, by_kind) for row in self.source if row not in proofs}
+        return Evidence(proofs, doubts, unfilled, self.has_values)
+
+    def _compare(self) -> None:
+        """Reads the tensors whose numbers of elements both sides have."""
+        shared = {_size(row) for row in self.source} & {_size(row) for row in self.target}
+        near = compared.prints([row for row in self.source if _size(row) in shared])
+        far = compared.prints([row for row in self.target if _size(row) in shared])
+        self.has_values = compared.speak(near, far)
+        self.prints = near | far if self.has_values else {}
+        for row, other, operations in compared.equal_values(near, far):
+            if operations is None:
+                self.reordered[row] = other
+            else:
+                self.proven[row] = (other, VALUES)
+                self.operations[row] = operations
+
+    def _kind(self, row: Row) -> Kind:
+        """What must be equal for a pair to be possible."""
+        tensor = row.variable.tensor
+        extents = "open" if tensor.is_open else tuple(sorted(row.extents)) if self.is_turned else row.extents
+        told = self.prints.get(row)
+        return row.role, tensor.dtype.is_float, extents, told.elements if told else None
+
+    def _agree(self, one: Row, other: Row) -> bool:
+        is_open = one.variable.tensor.is_open or other.variable.tensor.is_open
+        return self._kinds[one] == self._kinds[other] or (is_open and one.role in (other.role, TENSOR))
+
+    def _prove(self, pairs: Mapping[Row, Row], evidence: str) -> bool:
+        self.proven |= {one: (other, evidence) for one, other in pairs.items()}
+        return bool(pairs)
+
+    def _left(self) -> tuple[list[Row], list[Row]]:
+        taken = {other for other, _ in self.proven.values()}
+        return [row for row in self.source if row not in self.proven], [r for r in self.target if r not in taken]
+
+    def _by_names(self) -> bool:
+        """One round: what guesses in every pair of systems of names give, less where these contradict each other."""
+        near, far = self._left()
+        if not near or not far:
+            return False
+        found: dict[Row, set[tuple[Row, str]]] = defaultdict(set)
+        for one, other in product(systems(near), systems(far)):
+            for row, target, evidence in self._in_systems(near, far, one, other):
+                found[row].add((target, evidence))
+        said = Counter(target for targets in found.values() for target in {target for target, _ in targets})
+        agreed = {
+            row: min(targets, key=lambda one: one[1])
+            for row, targets in found.items()
+            if len({target for target, _ in targets}) == 1 and said[next(iter(targets))[0]] == 1
+        }
+        self.proven |= agreed
+        return bool(agreed)
+
+    def _in_systems(self, near: list[Row], far: list[Row], one: str, other: str) -> Iterator[tuple[Row, Row, str]]:
+        known = {row: target for row, (target, _) in self.proven.items() if one in row.names and other in target.names}
+        homes = {row: scope_of(row.names[one]) for row in (*known, *near) if one in row.names}
+        homes |= {row: scope_of(row.names[other]) for row in (*known.values(), *far) if other in row.names}
+        by_place = beside(
+            known,
+            [r for r in near if r in homes],
+            [r for r in far if r in homes],
+            self._kinds.__getitem__,
+            homes.__getitem__,
+        )
+        yield from ((row, target, BESIDE) for row, target in by_place.items())
+        taken = set(by_place.values())
+        guessing = Guessing(
+            families([row for row in near if row not in by_place], one),
+            families([row for row in far if row not in taken], other),
+            self._kinds.__getitem__,
+            is_same_model=self._alike >= SAME_MODEL,
+        )
+        for guess, evidence in guessing.accepted():
+            yield from ((row, target, evidence) for row, target in guess.pairs.items())
+
+    def _by_rest(self) -> bool:
+        """The norms' vectors of which one is left on each side, of as many as the other has, in models that agree."""
+        if self._alike < ALIKE:
+            return False
+        sides = [Counter(self._kinds[row] for row in rows) for rows in (self.source, self.target)]
+        near, far = self._left()
+        left: dict[Kind, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+        for side, rows in enumerate((near, far)):
+            for row in rows:
+                left[self._kinds[row]][side].append(row)
+        return self._prove(
+            {
+                ones[0]: others[0]
+                for kind, (ones, others) in left.items()
+                if len(ones) == len(others) == 1 and sides[0][kind] == sides[1][kind] and ones[0].role in NORMS
+            },
+            REST,
+        )
+
+    @cached_property
+    def _alike(self) -> float:
+        """The share of all variables, of the side that has more, whose kind the other side has."""
+        near, far = (Counter(self._kinds[row] for row in rows) for rows in (self.source, self.target))
+        return (near & far).total() / max(len(self.source), len(self.target))
+
+    def _settled(self) -> Iterator[tuple[Row, tuple[Row, str], Operations]]:
+        """The proven pairs whose operations are proven, too: by values, by their shape, by others of their kind."""
+        ways = {
+            row: [self.operations[row]] if row in self.operations else self._turns(row, other)
+            for row, (other, _) in self.proven.items()
+        }
+        votes: dict[Kind, set[Operations]] = defaultdict(set)
+        for row, found in ways.items():
+            if len(found) == 1:
+                votes[self._leaves(row)].add(found[0])
+        for row, found in ways.items():
+            told = found if len(found) == 1 else [way for way in found if {way} == votes[self._leaves(row)]]
+            if len(told) == 1:
+                yield row, self.proven[row], told[0]
+
+    def _turns(self, row: Row, other: Row) -> list[Operations]:
+        if other.variable.tensor.is_open:
+            return [()]
+        is_turned = self.is_turned and len(row.extents) > 1
+        return turns(row.shape, other.shape, is_turned=is_turned)
+
+    def _leaves(self, row: Row) -> Kind:
+        """What variables are kept the same way round in one model: those of one last segment on both sides."""
+        other = self.proven[row][0]
+        return leaf_of(row.name), leaf_of(other.name), len(row.shape), len(other.shape)
+
+    def _doubt(self, row: Row, by_kind: Mapping[Kind, Sequence[Row]]) -> Doubt:
+        if row in self.reordered:
+            return Doubt((self.reordered[row],), "it holds the same numbers in another order")
+        if row in self.proven:
+            return Doubt((self.proven[row][0],), "nothing tells whether it has to be transposed")
+        kind = self._kinds[row]
+        if found := tuple(by_kind.get(kind, ())):
+            return Doubt(found, "their shapes are equal, nothing tells which is which")
+        namesakes = [other for name in row.all_names() for other in self.named.get(name, ())]
+        return Doubt(tuple(dict.fromkeys(namesakes)), "the same name leads to another shape" if namesakes else "")
+
+
+def _size(row: Row) -> tuple[str, int]:
+    return row.variable.tensor.dtype.name, row.variable.tensor.size

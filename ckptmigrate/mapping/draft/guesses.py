@@ -1,0 +1,200 @@
+"""Guesses: the ways in which whole families of names can be paired, and which of them have no rival.
+
+Families (see `rows`) hold names that differ in numbers only. A guess pairs all members of one with members of another,
+of equal kind: what they are for, their extents, their values where those tell. A guess is accepted if every other guess
+about the same variables shares fewer words: all of the rival's, and not all of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from ckptmigrate.mapping.draft.holes import fits
+from ckptmigrate.mapping.draft.rows import COMMON, TENSOR, UNKNOWN, Family, Row, parts
+
+NEAREST, FAMILY, ONLY, BESIDE = (
+    "nearest name",
+    "shapes of the whole family",
+    "the only one of its shape",
+    "beside a proven one",
+)
+
+MAX_TRIALS = 100_000  # comparisons of variables of one kind; beyond it they are told apart by nothing
+MANY_WAYS = 8  # to pair two families, beyond which they are not looked at one by one
+MANY_SHAPES = 3  # as many shapes that agree in one family are no accident
+
+Kind = tuple[Hashable, ...]
+KindOf = Callable[[Row], Kind]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guess:
+    """One way to pair all members of a family; or that there are too many ways to name, into some rows.
+
+    Attributes:
+        source: The family.
+        targets: The rows that it may lead to.
+        shared: The words that the names of both sides have.
+        pairs: Row of the source -> row of the target; empty where there are too many ways.
+    """
+
+    source: Family
+    targets: frozenset[Row]
+    shared: frozenset[str]
+    pairs: Mapping[Row, Row]
+
+    @property
+    def shapes(self) -> int:
+        return len({row.extents for row in self.pairs})
+
+
+class Guessing:
+    """All guesses about two sides' families, and what can be made of them.
+
+    Args:
+        near, far: The families of both sides.
+        kind: What must be equal for a pair to be possible.
+        is_same_model: Whether the two sides' shapes agree enough for shapes to prove anything.
+    """
+
+    def __init__(self, near: Sequence[Family], far: Sequence[Family], kind: KindOf, *, is_same_model: bool) -> None:
+        self.kind = kind
+        self.is_same_model = is_same_model
+        self.of_source: dict[Family, list[Guess]] = {}
+        self.of_target: dict[Row, list[Guess]] = defaultdict(list)
+        self.frequent = _frequent(far)
+        search = _Search(near, far, kind)
+        for guess in (guess for family in near for guess in search.guesses(family)):
+            self.of_source.setdefault(guess.source, []).append(guess)
+            for row in guess.targets:
+                self.of_target[row].append(guess)
+
+    def accepted(self) -> Iterator[tuple[Guess, str]]:
+        """Guesses without a rival, what the earlier ones leave included, each with its evidence."""
+        taken: set[Row] = set()
+        settled: set[Family] = set()
+
+        def is_live(guess: Guess) -> bool:
+            is_open = taken.isdisjoint(guess.targets) if guess.pairs else not guess.targets <= taken
+            return is_open and guess.source not in settled
+
+        changed = True
+        while changed:
+            changed = False
+            for family, guesses in self.of_source.items():
+                live = [guess for guess in guesses if is_live(guess)]
+                best = max(live, key=lambda guess: len(guess.shared), default=None)
+                if best is None or not best.pairs:
+                    continue
+                rivals = [guess for guess in live if guess is not best]
+                for row in best.targets:
+                    rivals += [g for g in self.of_target[row] if g.source is not family and is_live(g)]
+                if all(rival.shared < best.shared for rival in rivals) and (evidence := self._evidence(best, rivals)):
+                    settled.add(family)
+                    taken |= best.targets
+                    changed = True
+                    yield best, evidence
+
+    def _evidence(self, guess: Guess, rivals: Sequence[Guess]) -> str:
+        """What speaks for a guess that no rival stands against; "" where that is too little."""
+        if rivals or any(word.lstrip("/") not in COMMON | self.frequent for word in guess.shared):
+            return NEAREST
+        if not self.is_same_model or any(row.role == UNKNOWN for row in guess.pairs):
+            return ""
+        if guess.shapes >= MANY_SHAPES:
+            return FAMILY
+        one, other = next(iter(guess.pairs.items()))
+        alone = len(self.of_source[guess.source]) == len(self.of_target[other]) == len(guess.pairs) == 1
+        return ONLY if alone and one.role == TENSOR and len(one.extents) > 1 else ""
+
+
+def _frequent(families: Sequence[Family]) -> frozenset[str]:
+    """Words that more than half of all names have."""
+    counts: Counter[str] = Counter()
+    for family in families:
+        for word in family.words:
+            counts[word.lstrip("/")] += len(family.members)
+    total = sum(len(family.members) for family in families)
+    return frozenset(word for word, count in counts.items() if 2 * count > total)
+
+
+class _Search:
+    """Finds the guesses about families of one side among those of the other."""
+
+    def __init__(self, near: Sequence[Family], far: Sequence[Family], kind: KindOf) -> None:
+        self.kind = kind
+        self.profiles = {family: self._profile(family) for family in far}
+        self.holding: dict[Kind, list[Family]] = defaultdict(list)
+        held: Counter[Kind] = Counter()
+        for family, profile in self.profiles.items():
+            held.update(profile)
+            for one in profile:
+                self.holding[one].append(family)
+        self.trials = Counter({one: n * held[one] for one, n in sum(map(self._profile, near), Counter[Kind]()).items()})
+
+    def guesses(self, family: Family) -> list[Guess]:
+        """The ways to pair a family: as a whole, else part by part, in the parts of which most can be paired."""
+        found = self._whole(family)
+        if found or len(family.members) == 1:
+            return found
+        ways = [[(part, self._whole(part)) for part in parts_] for parts_ in parts(family)]
+        best = max(ways, key=lambda way: sum(len(part.members) for part, guesses in way if guesses))
+        return [guess for part, guesses in best for guess in (guesses or self.guesses(part))]
+
+    def _whole(self, family: Family) -> list[Guess]:
+        profile = self._profile(family)
+        if any(self.trials[one] > MAX_TRIALS for one in profile):
+            return []
+        rarest = min(profile, key=lambda one: len(self.holding[one]))
+        others = [other for other in self.holding[rarest] if profile <= self.profiles[other]]
+        return [guess for other in others for guess in self._between(family, other)]
+
+    def _between(self, family: Family, other: Family) -> Iterator[Guess]:
+        near, far = ({n: self.kind(row) for n, row in one.members.items()} for one in (family, other))
+        shared = family.words & other.words
+        found = list(islice(fits(near, far), MANY_WAYS + 1))
+        if len(found) > MANY_WAYS:
+            kinds = set(near.values())
+            yield Guess(family, frozenset(row for n, row in other.members.items() if far[n] in kinds), shared, {})
+            return
+        for terms in found:
+            to = [other.members[tuple(term.value(numbers) for term in terms)] for numbers in near]
+            yield Guess(family, frozenset(to), shared, dict(zip(family.members.values(), to, strict=True)))
+
+    def _profile(self, family: Family) -> Counter[Kind]:
+        return Counter(self.kind(row) for row in family.members.values())
+
+
+def beside(
+    proven: Mapping[Row, Row], near: Iterable[Row], far: Iterable[Row], kind: KindOf, scope: Callable[[Row], str]
+) -> dict[Row, Row]:
+    """Vectors that stand in one scope with a proven variable: its bias, its statistics.
+
+    Args:
+        proven: The pairs there are.
+        near, far: The rows that have no pair yet.
+        scope: What holds a row.
+    """
+    homes: dict[str, set[str]] = defaultdict(set)
+    back: dict[str, set[str]] = defaultdict(set)
+    for one, other in proven.items():
+        homes[scope(one)].add(scope(other))
+        back[scope(other)].add(scope(one))
+    there: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in far:
+        there[scope(row), row.role].append(row)
+    here: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in near:
+        here[scope(row), row.role].append(row)
+    found = {}
+    for (home, role), rows in here.items():
+        if role in (TENSOR, UNKNOWN) or len(homes[home]) != 1 or len(rows) != 1:
+            continue
+        place = next(iter(homes[home]))
+        matches = there.get((place, role), [])
+        if len(back[place]) == len(matches) == 1 and kind(rows[0]) == kind(matches[0]):
+            found[rows[0]] = matches[0]
+    return found
