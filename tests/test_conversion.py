@@ -215,6 +215,18 @@ def test_what_a_mapping_could_not_put_in_stays_left_out(tmp_path):
         assert written.metadata["provenance"]["left_out"] == ["matrix", "none", "scalar", "vocabulary"]
 
 
+def test_arrays_that_tf1_reads_as_slots_are_the_same(tmp_path):
+    """An archive from anywhere tells no slots; the keys of a name-based file do."""
+    w = np.ones((2, 2), np.float32)
+    arrays = {"w": w, "w/Adam": 2 * w, "w/Adam_1": 3 * w, "beta1_power": np.float32(0.9), "beta2_power": np.float32(1)}
+    np.savez(tmp_path / "plain.npz", **arrays)
+    assert convert(tmp_path / "plain.npz", tmp_path / "out", to="tf1").verdict == "verified"
+    checked = verify(tmp_path / "plain.npz", tmp_path / "out")
+    assert (checked.verdict, checked.counts["equal"]) == ("verified", 5)
+    with open_checkpoint(tmp_path / "out") as written:
+        assert [(state.kind, len(state.slots)) for state in written.optimizers] == [("adam", 2)]
+
+
 @pytest.mark.parametrize(("path", "code"), [("optimizer/bias", 5), ("optimizer/block/bias", 5), ("optimizers/bias", 0)])
 def test_a_variable_among_an_optimizers_own_values_is_refused(path, code, tmp_path):
     """It would be read as one of these."""

@@ -109,6 +109,7 @@ def _less(state: OptimizerState, lost: Collection[tuple[str, str, str]]) -> Opti
         state,
         slots={key: s for key, s in state.slots.items() if (state.name, key.variable, key.slot) not in lost},
         scalars={name: s for name, s in state.scalars.items() if (state.name, name, "") not in lost},
+        unbound=tuple(s for s in state.unbound if (state.name, s.key, "?") not in lost),
     )
 
 

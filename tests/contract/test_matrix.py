@@ -37,7 +37,7 @@ REFUSED: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("tf2-keras2_adam", "tf1"): ("beta_1 and beta_2", BETAS),
     ("tf2-keras3_adam", "tf1"): ("beta_1 and beta_2", BETAS),
     ("tf2-keras2_gan", "tf1"): ("beta_1 and beta_2", BETAS),
-    ("keras-v3-keras2_weights", "tf2"): ("whose slot", {"optimizer": "drop"}),
+    ("keras-v3-keras2_weights", "tf2"): ("whose slot", {"allow_loss": True}),
     ("tf2-keras_amsgrad", "tf1"): ("no AMSGrad", {"allow_loss": True}),
     **{(f"keras-h5-{n}", "keras-v3"): ("not portable", {"optimizer": "drop"}) for n in NADAMS},
     ("tf1-optimizers_held", "tf2"): ("no way from dialect tf1", {"dialect": "tf1"}),
