@@ -16,11 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ckptmigrate.conversion import convert, plan
+    from ckptmigrate.conversion import convert
     from ckptmigrate.errors import CkptMigrateError
     from ckptmigrate.formats import identify
     from ckptmigrate.formats import open_checkpoint as open
     from ckptmigrate.mapping.rules import Mapping
+    from ckptmigrate.planning import plan
     from ckptmigrate.report import Report
     from ckptmigrate.verification import diff, verify
 
@@ -32,7 +33,7 @@ _HOMES = {
     "diff": ("ckptmigrate.verification", "diff"),
     "identify": ("ckptmigrate.formats", "identify"),
     "open": ("ckptmigrate.formats", "open_checkpoint"),
-    "plan": ("ckptmigrate.conversion", "plan"),
+    "plan": ("ckptmigrate.planning", "plan"),
     "verify": ("ckptmigrate.verification", "verify"),
 }
 

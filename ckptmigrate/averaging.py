@@ -17,9 +17,9 @@ from ckptmigrate.conversion import convert
 from ckptmigrate.errors import SourceError, UsageError
 from ckptmigrate.formats.paths import resolve
 from ckptmigrate.issues import Issue
+from ckptmigrate.progress import Progress, no_progress
 from ckptmigrate.report import Report
 from ckptmigrate.table import Checkpoint, Tensor, Variable
-from ckptmigrate.verification import Progress, no_progress
 
 _STEPS = ("global_step", "step", "iterations", "save_counter")
 _SHOWN = 10  # names in a message

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ckptmigrate import formats, verification
-from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
-from ckptmigrate.configured import configured
-from ckptmigrate.dtypes import BY_NAME
-from ckptmigrate.errors import UsageError, output_errors
-from ckptmigrate.flavors import named_for, seen_from
+from ckptmigrate import formats
+from ckptmigrate.chosen import Chosen, MappingOptions
+from ckptmigrate.compare_plan import compare_plan
+from ckptmigrate.errors import output_errors
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.histograms import histograms
 from ckptmigrate.issues import Issue, exit_code
-from ckptmigrate.mapping.options import KEY_KEEPERS, NATURAL, PlanOptions
-from ckptmigrate.mapping.plan import Plan, make_plan
+from ckptmigrate.mapping.options import KEY_KEEPERS
+from ckptmigrate.mapping.plan import Plan
 from ckptmigrate.norm_settings import differing
+from ckptmigrate.planning import Revise, StateOptions, as_chosen, check_choices, planned, writer_of
+from ckptmigrate.progress import Progress, no_progress
 from ckptmigrate.provenance import REVISED, leaving_out, provenance
-from ckptmigrate.renewal import renewed
 from ckptmigrate.report import Report, Row, Verdict
-from ckptmigrate.resized import resized
 from ckptmigrate.staging import (
     Destination,
     clear_stale,
@@ -35,37 +33,9 @@ from ckptmigrate.staging import (
     refuse_strange_folder,
     stage,
 )
-from ckptmigrate.table import DIALECTS, Checkpoint
-from ckptmigrate.verification import Progress, no_progress
+from ckptmigrate.table import Checkpoint
 from ckptmigrate.vocabularies import left_out
 from ckptmigrate.wire.output_file import write_file
-
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "optimizer": ("keep", "drop", "fresh"),
-    "averages": ("", "keep", "use", "drop"),
-    "verify": ("none", "bits", "framework"),
-    "flavor": ("", "tf_keras", "keras3", "paths"),
-    "dialect": ("", *DIALECTS),
-}
-
-
-Revise = Callable[[Checkpoint, Chosen], Chosen]
-
-
-def as_chosen(_source: Checkpoint, chosen: Chosen) -> Chosen:
-    """The revision that changes nothing."""
-    return chosen
-
-
-@dataclass(frozen=True, slots=True)
-class StateOptions:
-    """What is asked of names, optimizer state and element types; as in `convert`."""
-
-    flavor: str
-    optimizer: str
-    dialect: str
-    hyper: Mapping[str, float]
-    dtype: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +111,9 @@ def convert(
     """
     given: dict[str, Any] = {"optimizer": optimizer, "verify": verify, "flavor": flavor, "dialect": dialect}
     asked = MappingOptions(**mapping)
-    _check_choices({**given, "averages": asked.averages})
+    check_choices({**given, "averages": asked.averages})
     started = time.monotonic()
-    target, writer = _writer(to)
+    target, writer = writer_of(to)
     place = destination_of(str(destination), target.default_name, writes_folder=target.is_folder)
     with ExitStack() as stack:
         if isinstance(source, Checkpoint):
@@ -151,7 +121,7 @@ def convert(
         else:
             opened = stack.enter_context(formats.open_checkpoint(source, from_))
         wanted = StateOptions(flavor, optimizer, dialect, hyper or {}, dtype)
-        chosen, plan_ = _planned(
+        chosen, plan_ = planned(
             opened, target, asked, wanted, stack.enter_context, name=place.name, model=model, revise=revise
         )
         given |= {**_plain(asked), "dtype": dtype, "hyper": dict(hyper or {})}
@@ -176,96 +146,6 @@ def convert(
         return replace(report, details={**report.details, "seconds": round(time.monotonic() - started, 3)})
 
 
-def plan(
-    source: Checkpoint,
-    *,
-    to: str,
-    flavor: str = "",
-    optimizer: str = "keep",
-    dialect: str = "",
-    hyper: Mapping[str, float] | None = None,
-    dtype: str = "",
-    **mapping: Any,
-) -> Plan:
-    """What a conversion would do: a plan whose `result()` is a Checkpoint again.
-
-    Args:
-        source: An open checkpoint, which stays the caller's to close.
-        to, flavor, optimizer, dialect, hyper, dtype, mapping: As in `convert`. A template is closed here: one that
-            keeps files open (safetensors, HDF5) can't fill in values.
-
-    Raises:
-        CkptMigrateError: The mapping or the template can't be read.
-    """
-    asked = MappingOptions(**mapping)
-    _check_choices({"optimizer": optimizer, "dialect": dialect, "averages": asked.averages, "flavor": flavor})
-    target, _ = _writer(to)
-    wanted = StateOptions(flavor, optimizer, dialect, hyper or {}, dtype)
-    with ExitStack() as stack:
-        return _planned(source, target, asked, wanted, stack.enter_context)[1]
-
-
-def _planned(
-    source: Checkpoint, target: Format, asked: MappingOptions, wanted: StateOptions, enter: Enter,
-    *, name: str = "", model: Checkpoint | None = None, revise: Revise = as_chosen,
-) -> tuple[Chosen, Plan]:  # fmt: skip
-    """The mapping that was asked for, and the plan it gives."""
-    renewal = renewed(source, asked, target.name)
-    source, asked = renewal.source, renewal.asked
-    if not asked.template and model is None:
-        source, flavor, told = configured(source, target.name, name, wanted.flavor)
-        renewal = replace(renewal, issues=(*renewal.issues, *told))
-        wanted = replace(wanted, flavor=flavor)
-    chosen = choose(source, asked, enter, model, seen=seen_from(target.name, wanted.flavor))
-    chosen = named_for(source, chosen, target.name, wanted.flavor)
-    chosen = revise(source, chosen)
-    if chosen.template is None:
-        source, told = resized(source, chosen.assignment.fills)
-        chosen = replace(chosen, issues=(*chosen.issues, *told))
-    writer = target.writer
-    assert writer is not None
-    _check_held(wanted, target, writer)
-    options = PlanOptions(
-        target_format=target.name,
-        dialects=writer.dialects,
-        holds_averages=writer.holds_averages,
-        averages=asked.averages or chosen.averages,
-        optimizer=wanted.optimizer,
-        dialect=wanted.dialect,
-        natural=NATURAL.get(wanted.flavor, ""),
-        hyper=wanted.hyper,
-        dtype=wanted.dtype,
-        blocks=chosen.blocks,
-        seed=asked.seed,
-    )
-    return renewal.completed(chosen, make_plan(source, chosen.assignment, chosen.template, options))
-
-
-def _check_held(wanted: StateOptions, target: Format, writer: Writer) -> None:
-    """Dialects that the target has no place for, and element types that weights can't be cast to."""
-    if wanted.dialect and writer.dialects and wanted.dialect not in writer.dialects:
-        raise UsageError(f"--dialect {wanted.dialect}: {target.name} holds {' | '.join(writer.dialects)}")
-    dtype = BY_NAME.get(wanted.dtype)
-    if wanted.dtype and (dtype is None or not dtype.is_float):
-        floats = " | ".join(d.name for d in BY_NAME.values() if d.is_float)
-        raise UsageError(f"--dtype {wanted.dtype}: floats are cast to another floating-point type: {floats}")
-
-
-def _check_choices(given: Mapping[str, str]) -> None:
-    for name, value in given.items():
-        if value not in CHOICES[name]:
-            accepted = " | ".join(c for c in CHOICES[name] if c)
-            raise UsageError(f"--{name} {value}: expected {accepted}")
-
-
-def _writer(to: str) -> tuple[Format, Writer]:
-    target = formats.by_name(to)
-    if target.writer is None:
-        writable = ", ".join(f.name for f in formats.FORMATS if f.is_writable)
-        raise UsageError(f"--to {to}: this format is only read", hint=f"formats that can be written: {writable}")
-    return target, target.writer
-
-
 def _plain(options: MappingOptions) -> dict[str, Any]:
     """The mapping options that change what is written, without paths."""
     return {
@@ -286,7 +166,7 @@ def _provenance(source: Checkpoint, chosen: Chosen, flags: Mapping[str, Any], ta
 
 
 def _counted(progress: Progress, plan: Plan) -> Any:
-    total = verification.total_bytes([p.tensor for p in plan.planned])
+    total = sum(p.tensor.nbytes for p in plan.planned)
     done = 0
 
     def on_bytes(count: int) -> None:
@@ -361,7 +241,7 @@ def _verified(
         return job.plan.rows("written"), "written"
     with job.target.read(folder / job.destination.name) as reopened:
         keys = job.writer.keys(job.plan.result())
-        rows = verification.compare(job.plan, reopened, keys, kept=job.plan.template, progress=progress)
+        rows = compare_plan(job.plan, reopened, keys, kept=job.plan.template, progress=progress)
         passed = all(row.outcome in ("equal", "filled", "dropped") for row in rows)
         if passed and level == "framework":
             from ckptmigrate.framework import check

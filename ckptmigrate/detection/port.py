@@ -25,9 +25,9 @@ from ckptmigrate.errors import MappingError, UsageError
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping import library
 from ckptmigrate.mapping.rules import Mapping
+from ckptmigrate.progress import Progress, no_progress
 from ckptmigrate.report import Report
 from ckptmigrate.table import Checkpoint
-from ckptmigrate.verification import Progress, no_progress
 
 CONFIG = "pipeline.config"
 PREFIX = "ckpt-0"

@@ -22,7 +22,7 @@ from ckptmigrate.doctor.values import damaged_bundle, examine_values, read_value
 from ckptmigrate.doctor.versions import PACKAGES, examine_versions
 from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
 from ckptmigrate.issues import Issue
-from ckptmigrate.verification import Progress, no_progress
+from ckptmigrate.progress import Progress, no_progress
 
 EXAMINATIONS: tuple[Examination, ...] = (
     examine_path,

@@ -13,8 +13,8 @@ from ckptmigrate.errors import CkptMigrateError, DamagedError
 from ckptmigrate.formats.bundles import tensors_of
 from ckptmigrate.formats.paths import resolve
 from ckptmigrate.issues import Issue
+from ckptmigrate.progress import Progress
 from ckptmigrate.table import Checkpoint, Entry
-from ckptmigrate.verification import Progress
 from ckptmigrate.wire.bundle import read_bundle
 from ckptmigrate.wire.names import index_file
 
