@@ -58,6 +58,7 @@ def batch(
     averages: options.AveragesOption = None,
     drop: options.Drop = None,
     reinit: options.Reinit = None,
+    seed: options.Seed = 0,
     flavor: options.FlavorOption = None,
     optimizer: options.OptimizerOption = None,
     dialect: options.DialectOption = None,
@@ -84,7 +85,7 @@ def batch(
     bound = options.parse_size(max_memory)
     told = options.told(
         to=to, from_=from_, mapping=mapping, reverse=reverse, template=template, names=names, averages=averages,
-        drop=drop, reinit=reinit, flavor=flavor, optimizer=optimizer, dialect=dialect, hyper=hyper, dtype=dtype,
+        drop=drop, reinit=reinit, seed=seed, flavor=flavor, optimizer=optimizer, dialect=dialect, hyper=hyper, dtype=dtype,
         max_shard_size=max_shard_size, verify=verify, allow_loss=allow_loss, force=force,
     )  # fmt: skip
 

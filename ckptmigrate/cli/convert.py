@@ -66,7 +66,7 @@ def convert(
     """Convert SRC into DST, and check the result. The report says what went where."""
     keywords = options.told(
         from_=from_, mapping=mapping, reverse=reverse, template=template, names=names, averages=averages, drop=drop,
-        reinit=reinit, flavor=flavor, optimizer=optimizer, dialect=dialect, hyper=hyper, dtype=dtype,
+        reinit=reinit, seed=seed, flavor=flavor, optimizer=optimizer, dialect=dialect, hyper=hyper, dtype=dtype,
         max_shard_size=max_shard_size, dry_run=dry_run, verify=verify, allow_loss=allow_loss, force=force,
     )  # fmt: skip
 

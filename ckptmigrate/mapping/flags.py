@@ -121,9 +121,7 @@ def stated(text: str, names: Names) -> Anew:
     axes = _axes(found["shape"]) if found and found["shape"] is not None else ()
     if value is None or axes is None:
         message = f"{REINIT} {text}: expected PATTERN=VALUE[SHAPE], such as 'head/kernel=glorot_uniform[..., 7]'"
-        raise UsageError(
-            message, hint=f"values: a number, template, {', '.join(WORDS)}; normal:0.02 for another spread"
-        )
+        raise UsageError(message, hint=f"values: a number, template, {', '.join(WORDS)}; normal:0.02 sets the spread")
     has_shape = found is not None and found["shape"] is not None
     is_whole = not (has_shape and told.partition("[")[2].strip().startswith(_REST))
     return Anew(text, _compiled(REINIT, pattern, names), value, axes if has_shape else None, is_whole)
@@ -204,4 +202,4 @@ def _unused(option: str, text: str, what: str, names: Iterable[str], hint: str =
     """A pattern that fits nothing, and the names that it may mean."""
     near = get_close_matches(text.rpartition("=")[0] or text, dict.fromkeys(names), _SHOWN, _NEAR)
     hint = hint or (f"did you mean {' or '.join(near)}?" if near else "`ckptmigrate inspect` lists the names")
-    return Issue("unused", "error", text, f"{option} {text}: no {what} fits it", hint, option)
+    return Issue("unused", "error", text, f"no {what} fits {text}", hint, option)
