@@ -85,8 +85,8 @@ def batch(
     bound = options.parse_size(max_memory)
     told = options.told(
         to=to, from_=from_, mapping=mapping, reverse=reverse, template=template, names=names, averages=averages,
-        drop=drop, reinit=reinit, seed=seed, flavor=flavor, optimizer=optimizer, dialect=dialect, hyper=hyper, dtype=dtype,
-        max_shard_size=max_shard_size, verify=verify, allow_loss=allow_loss, force=force,
+        drop=drop, reinit=reinit, seed=seed, flavor=flavor, optimizer=optimizer, dialect=dialect, hyper=hyper,
+        dtype=dtype, max_shard_size=max_shard_size, verify=verify, allow_loss=allow_loss, force=force,
     )  # fmt: skip
 
     def command() -> Answer:
