@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckptmigrate.detection.prototext import Field, plain, read
+from ckptmigrate.detection.prototext import read
+from ckptmigrate.detection.textformat import Field, plain
 from ckptmigrate.errors import SourceError
 
 BACKGROUND = 0

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckptmigrate.detection.prototext import Document, Field, Message, read
+from ckptmigrate.detection.prototext import Document, read
+from ckptmigrate.detection.textformat import Field, Message
 from ckptmigrate.errors import SourceError
 
 TRUE, FALSE = frozenset({"true", "True", "t", "1"}), frozenset({"false", "False", "f", "0"})

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from ckptmigrate.detection.families import Family
 from ckptmigrate.detection.pipeline import Pipeline
 from ckptmigrate.detection.predictors import MASK_DEPTH, mask_depth
-from ckptmigrate.detection.prototext import Document, quoted
+from ckptmigrate.detection.prototext import Document
 from ckptmigrate.detection.rcnn import box_classifier_channels
+from ckptmigrate.detection.textformat import quoted
 
 Path = tuple[str, ...]
 TRAIN = "train_config"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckptmigrate.detection.prototext import Document, parse, plain, quoted
+from ckptmigrate.detection.prototext import Document, parse
+from ckptmigrate.detection.textformat import plain, quoted
 from ckptmigrate.errors import SourceError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "shared" / "od_samples" / "configs").glob("*/*.config"))

@@ -101,7 +101,8 @@ def tf1(config: str, folder: Path) -> None:
         random = np.random.default_rng(SEED)
         for variable in tf.global_variables():
             shape = variable.shape.as_list()
-            fan_in = max(1, int(np.prod(shape[:-1])))
+            is_depthwise = variable.op.name.endswith("depthwise_weights")  # a sum over the window alone
+            fan_in = max(1, int(np.prod(shape[: 2 if is_depthwise else -1])))
             values = random.standard_normal(shape) / np.sqrt(fan_in) if len(shape) > 1 else random.normal(0, 0.1, shape)
             if variable.op.name.endswith(("gamma", "moving_variance")):
                 values = 1 + np.abs(values)
