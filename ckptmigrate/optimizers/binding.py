@@ -126,6 +126,17 @@ def bind(told: StateList, owners: Sequence[Owner]) -> tuple[tuple[OptimizerState
     return (state, shadow), issues
 
 
+def bind_in_an_order(
+    told: StateList, orders: Sequence[Sequence[Owner]]
+) -> tuple[tuple[OptimizerState, ...], tuple[Issue, ...]]:
+    """The state behind a list whose owners stand in one of these orders; bound where only one of them fits."""
+    found = [bind(told, owners) for owners in orders]
+    fits = [one for one in found if not one[0][0].unbound]
+    if len({states[0].order for states, _ in fits}) == 1:
+        return fits[0]
+    return found[0] if len(found) == 1 else bind(told, ())
+
+
 def _state(told: StateList, kind: str, scalars: Mapping[str, Stored]) -> OptimizerState:
     numbers = {n: v for n, v in told.settings.items() if n in _HYPER and type(v) in (int, float)}
     hyper = {_HYPER[name]: float(value) for name, value in numbers.items()}

@@ -7,7 +7,8 @@ import pytest
 
 import ckptmigrate
 from ckptmigrate.formats.keras_config import read_config
-from ckptmigrate.formats.keras_h5.old_names import Weight, old_names
+from ckptmigrate.formats.keras_h5.old_layers import Weight
+from ckptmigrate.formats.keras_h5.old_names import old_names
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "keras-h5"
 

@@ -12,10 +12,11 @@ from typing import Any
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.formats.keras_config import Configured, read_config
 from ckptmigrate.formats.keras_h5 import naming, slot_names
-from ckptmigrate.formats.keras_h5.old_names import SYSTEM, Weight, old_names
+from ckptmigrate.formats.keras_h5.old_layers import Weight
+from ckptmigrate.formats.keras_h5.old_names import SYSTEM, old_names
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.binding import StateList, bind
+from ckptmigrate.optimizers.binding import StateList, bind_in_an_order
 from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.optimizers.scalars import whole_value
 from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS
@@ -247,11 +248,7 @@ class _Reading:
             has_names=dialect != "keras1",
             slots=tuple(slot_names.slot_of(one, title, dialect) for one in names),
         )
-        found = [bind(told, owners) for owners in self._owners(dialect, names)]
-        fits = [one for one in found if not one[0][0].unbound]
-        if len({states[0].order for states, _ in fits}) != 1:
-            fits = found if len(found) == 1 else [bind(told, ())]
-        states, issues = fits[0]
+        states, issues = bind_in_an_order(told, self._owners(dialect, names))
         self.issues += issues
         return states
 

@@ -9,7 +9,7 @@ from typing import Any
 from ckptmigrate.formats.keras_v3.naming import OPTIMIZER, counted, natural
 from ckptmigrate.formats.keras_v3.nodes import Node
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.binding import StateList, bind
+from ckptmigrate.optimizers.binding import StateList, bind_in_an_order
 from ckptmigrate.optimizers.catalog import AVERAGE
 from ckptmigrate.optimizers.dialects import RATE
 from ckptmigrate.optimizers.list_owners import Owner
@@ -74,12 +74,7 @@ def states_of(
     title, settings = training.compiled if is_told and training.compiled else (counted(node.label)[0], {})
     told = StateList(name, stored, training.dialect, title, settings)
     shapes = [s.tensor.shape for s in stored]
-    orders = _orders(training.trained or (), shapes)
-    found = [bind(told, owners) for owners in orders]
-    fits = [one for one in found if not one[0][0].unbound]
-    if len({states[0].order for states, _ in fits}) == 1:
-        return fits[0]
-    return found[0] if len(found) == 1 else bind(told, ())
+    return bind_in_an_order(told, _orders(training.trained or (), shapes))
 
 
 def _as_told(name: str, node: Node, stored: Sequence[Stored], dialect: str) -> Iterator[OptimizerState]:
