@@ -13,6 +13,7 @@ from ckptmigrate.errors import DamagedError
 from ckptmigrate.mapping.group import Group
 from ckptmigrate.report import Outcome, Proof
 from ckptmigrate.table import Extent, Tensor
+from ckptmigrate.tiles import pieces
 from ckptmigrate.wire.crc32c import crc32c, mask
 
 CHUNK_BYTES = 1 << 20
@@ -99,24 +100,17 @@ def _compare_arrays(expected: Array, found: Array, written: Tensor, dtype: str, 
     if expected.dtype == object:
         same = bool(np.array_equal(expected, found))
         return Finding("equal", "recomputed") if same else Finding("differs", "recomputed", "other strings")
-    if all(_bytes_of(a) == _bytes_of(b) for a, b in zip(_pieces(expected), _pieces(found), strict=True)):
+    if all(np.array_equal(a, b) for a, b in zip(_chunks(expected), _chunks(found), strict=True)):
         return Finding("equal", "recomputed")
     near = not tolerance.is_exact and _is_near(expected, found, tolerance)
     return Finding("equal" if near else "differs", "recomputed", _difference(expected, found))
 
 
-def _pieces(array: Array) -> Iterator[Array]:
-    """The array cut along its first axis into pieces of about CHUNK_BYTES, so that a view is never copied whole."""
-    if array.ndim == 0 or array.nbytes <= CHUNK_BYTES:
-        yield array
-        return
-    rows = max(1, CHUNK_BYTES * len(array) // array.nbytes)
-    for start in range(0, len(array), rows):
-        yield array[start : start + rows]
-
-
-def _bytes_of(array: Array) -> bytes:
-    return array.tobytes()
+def _chunks(array: Array) -> Iterator[Array]:
+    """The bytes of an array in C order, as many at a time as stay in the cache."""
+    for piece in pieces(array):
+        for start in range(0, len(piece), CHUNK_BYTES):
+            yield piece[start : start + CHUNK_BYTES]
 
 
 def _is_near(expected: Array, found: Array, tolerance: Tolerance) -> bool:
@@ -204,8 +198,8 @@ def _fits(tensor: Tensor, array: Array) -> bool:
         if extent.big_endian:
             part = part.byteswap()
         crc = 0
-        for piece in _pieces(part):
-            crc = crc32c(_bytes_of(piece), crc)
+        for chunk in _chunks(part):
+            crc = crc32c(chunk.data, crc)
         if mask(crc) != extent.checksum:
             return False
     return True
@@ -231,8 +225,8 @@ def _rounding(group: Group) -> str:
 
 
 def _side_by_side(a: Array, b: Array) -> Iterator[tuple[Array, Array]]:
-    """Pieces of two arrays of one shape, cut at the same rows."""
-    start = 0
-    for piece in _pieces(a):
-        yield (piece, b[start : start + len(piece)]) if a.ndim else (a, b)
-        start += len(piece) if a.ndim else 0
+    """Rows of two arrays of one shape, about CHUNK_BYTES of them at a time."""
+    a, b = np.atleast_1d(a, b)
+    rows = max(1, CHUNK_BYTES * len(a) // max(1, a.nbytes))
+    for start in range(0, len(a), rows):
+        yield a[start : start + rows], b[start : start + rows]

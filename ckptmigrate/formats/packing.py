@@ -20,6 +20,7 @@ from ckptmigrate.dtypes import BY_NAME, INT64, STRING, DType, from_numpy
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import VALUE_SUFFIX
 from ckptmigrate.table import LOSSY_ROLES, Checkpoint, Entry, OptimizerState, Stored, Tensor
+from ckptmigrate.tiles import contiguous
 
 UINT8 = BY_NAME["uint8"]
 OFFSETS = ".offsets"
@@ -95,7 +96,7 @@ def held_shape(dtype: DType, held: DType, shape: tuple[int, ...]) -> tuple[int, 
 
 def as_type(values: np.ndarray[Any, Any], dtype: DType, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """The same bytes as another type and shape."""
-    return np.ascontiguousarray(values).reshape(-1).view(dtype.numpy).reshape(shape)
+    return contiguous(values).reshape(-1).view(dtype.numpy).reshape(shape)
 
 
 def _packed(name: str, tensor: Tensor, holds: Holds) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ckptmigrate.dtypes import BY_TF, STRING
 from ckptmigrate.errors import output_errors
+from ckptmigrate.tiles import pieces
 from ckptmigrate.wire.bundle_messages import BundleEntry, encode_entry, encode_header
 from ckptmigrate.wire.bundle_strings import encode_strings
 from ckptmigrate.wire.crc32c import crc32c, mask
@@ -121,9 +122,8 @@ class BundleWriter:
             return
         if array.dtype.newbyteorder("=") != element.numpy:
             raise ValueError(f"{key!r}: an array of {array.dtype} for type {element}")
-        flat = np.ascontiguousarray(array, element.numpy).reshape(-1).view(np.uint8)
-        shard, offset, crc = self._append(flat.data)
-        self._add(key, BundleEntry(dtype, tuple(array.shape), shard, offset, flat.nbytes, mask(crc)))
+        shard, offset, crc = self._append(array.nbytes, (piece.data for piece in pieces(array, element.numpy)))
+        self._add(key, BundleEntry(dtype, tuple(array.shape), shard, offset, array.nbytes, mask(crc)))
 
     def add_strings(self, key: str, shape: tuple[int, ...], values: Iterable[bytes]) -> None:
         """Appends a string tensor, its elements in C order."""
@@ -138,7 +138,7 @@ class BundleWriter:
     ) -> None:
         """Appends bytes as another bundle stored them (strings, variants), with the checksum that came with them."""
         data = raw if isinstance(raw, bytes) else b"".join(raw)
-        shard, offset, _ = self._append(memoryview(data))
+        shard, offset, _ = self._append(len(data), [memoryview(data)])
         self._add(key, BundleEntry(dtype, tuple(shape), shard, offset, len(data), masked_crc))
 
     def add_raw(self, key: str, dtype: int, shape: tuple[int, ...], file: Path, offset: int, nbytes: int) -> None:  # noqa: PLR0917
@@ -259,18 +259,20 @@ class BundleWriter:
             raise ValueError(f"key {key!r} is empty, starts with NUL, or was used before")
         self._entries[name] = entry
 
-    def _append(self, data: memoryview) -> tuple[int, int, int]:
-        """Writes bytes behind what the current shard holds; gives shard, offset and checksum."""
+    def _append(self, size: int, pieces: Iterable[memoryview]) -> tuple[int, int, int]:
+        """Writes `size` bytes behind what the current shard holds; gives shard, offset and checksum."""
         self._flush()
-        number = self._shard_for(len(data))
+        number = self._shard_for(size)
         shard = self._shards[number]
         offset, crc = shard.size, 0
-        for start in range(0, len(data), _CHUNK):
-            chunk = data[start : start + _CHUNK]
-            crc = crc32c(chunk, crc)
-            self._on_bytes(shard.file.write(chunk, offset + start))
-        shard.size += len(data)
-        self.bytes_moved += len(data)
+        for piece in pieces:
+            for start in range(0, len(piece), _CHUNK):
+                chunk = piece[start : start + _CHUNK]
+                crc = crc32c(chunk, crc)
+                done = shard.file.write(chunk, shard.size)
+                shard.size += done
+                self._on_bytes(done)
+        self.bytes_moved += size
         return number, offset, crc
 
     def _shard_for(self, size: int) -> int:

@@ -14,11 +14,11 @@ from ckptmigrate.errors import output_errors
 from ckptmigrate.formats.format import WriteOptions, Written
 from ckptmigrate.formats.npz.naming import ARRAY_SUFFIX, DOCUMENT, FORMAT_ID
 from ckptmigrate.formats.npz.npy import header_bytes
-from ckptmigrate.formats.packing import UINT8, as_type, pack, unholdable
+from ckptmigrate.formats.packing import pack, unholdable
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint, Tensor
+from ckptmigrate.tiles import pieces
 
-_CHUNK = 16 << 20  # bytes between two calls of on_bytes
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can say
 _MODE = 0o644 << 16  # where zip keeps a member's Unix mode
 _UNIX = 3
@@ -68,11 +68,10 @@ def _holds(dtype: DType) -> bool:
 
 def _write_array(archive: zipfile.ZipFile, name: str, tensor: Tensor, options: WriteOptions) -> None:
     header = header_bytes(tensor.dtype, tensor.shape)
-    data = as_type(tensor.read(), UINT8, (tensor.nbytes,)).data
     with archive.open(_info(name + ARRAY_SUFFIX, len(header) + tensor.nbytes), "w") as member:
         member.write(header)
-        for begin in range(0, tensor.nbytes, _CHUNK):
-            options.on_bytes(member.write(data[begin : begin + _CHUNK]))
+        for piece in pieces(tensor.read()):
+            options.on_bytes(member.write(piece.data))
 
 
 def _info(name: str, size: int) -> zipfile.ZipInfo:

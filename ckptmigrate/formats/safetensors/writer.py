@@ -12,14 +12,13 @@ from ckptmigrate.document import dump, encode
 from ckptmigrate.dtypes import DType
 from ckptmigrate.errors import TargetError
 from ckptmigrate.formats.format import WriteOptions, Written
-from ckptmigrate.formats.packing import UINT8, as_type, pack, unholdable
+from ckptmigrate.formats.packing import pack, unholdable
 from ckptmigrate.formats.safetensors.header import MAX_HEADER_BYTES, METADATA, Place, write_header
 from ckptmigrate.formats.safetensors.naming import DOCUMENT, FORMAT_ID, INDEX_SUFFIX, SUFFIX, shard_name, stem
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint, Tensor
+from ckptmigrate.tiles import pieces
 from ckptmigrate.wire.output_file import OutputFile, write_file
-
-_CHUNK = 16 << 20  # bytes between two calls of on_bytes
 
 # The reference's order of tensors, widest first: every tensor begins at a multiple of its element size.
 _ORDER = (
@@ -159,9 +158,11 @@ def _copy(target: OutputFile, run: _Run, options: WriteOptions) -> bool:
     """Puts a run in its place; True when the kernel copied it."""
     if run.file is not None:
         return target.copy(run.file, run.offset, run.nbytes, run.at, name=run.name, on_bytes=options.on_bytes)
-    data = as_type(run.tensor.read(), UINT8, (run.nbytes,)).data
-    for begin in range(0, run.nbytes, _CHUNK):
-        options.on_bytes(target.write(data[begin : begin + _CHUNK], run.at + begin))
+    at = run.at
+    for piece in pieces(run.tensor.read()):
+        done = target.write(piece.data, at)
+        at += done
+        options.on_bytes(done)
     return False
 
 

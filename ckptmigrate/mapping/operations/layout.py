@@ -19,6 +19,7 @@ from ckptmigrate.mapping.operations.operation import (
     stop,
 )
 from ckptmigrate.mapping.operations.sizes import axes_of, read_axes, read_shape, shape_of
+from ckptmigrate.tiles import reshaped
 
 NEEDS_TEMPLATE = "needs a template"
 _NEEDS_SHAPE = f"{NEEDS_TEMPLATE}, or `from` with the shape before it"
@@ -78,7 +79,7 @@ def _bind_reshape(operation: Operation, inputs: Forms, _wish: Wish) -> Kernel:
     shape = shape_of(operation, operation.params["to"], before)
     if start is not None and shape_of(operation, start, shape) != before:
         stop(operation, f"the tensor's shape is {list(before)}, not the one that `from` names")
-    return single({"to": shape}, Form(shape, inputs[0].dtype), lambda x: x.reshape(shape))
+    return single({"to": shape}, Form(shape, inputs[0].dtype), lambda x: reshaped(x, shape))
 
 
 def _invert_reshape(operation: Operation, inputs: Forms | int | None, _outputs: Forms) -> Operation | str:

@@ -15,6 +15,7 @@ from ckptmigrate.mapping.operations.layout import NEEDS_TEMPLATE
 from ckptmigrate.mapping.operations.operation import Field, Form, Forms, Kernel, Operation, Spec, Wish, single, stop
 from ckptmigrate.mapping.operations.sizes import Dim, Size
 from ckptmigrate.steps import Shape
+from ckptmigrate.tiles import reshaped
 
 Side = tuple[tuple[str, ...], ...]  # one entry per axis of the tensor: the named axes it consists of
 
@@ -116,7 +117,7 @@ def _bind(operation: Operation, inputs: Forms, _wish: Wish) -> Kernel:
     order = tuple(axes.index(name) for name in chain(*right))
     after = tuple(math.prod(sizes[name] for name in term) for term in right)
     params = {"as": operation.params["as"], **{name: sizes[name] for name in _given(operation)}}
-    return single(params, Form(after, inputs[0].dtype), lambda x: x.reshape(apart).transpose(order).reshape(after))
+    return single(params, Form(after, inputs[0].dtype), lambda x: reshaped(x.reshape(apart).transpose(order), after))
 
 
 def _invert(operation: Operation, inputs: Forms | int | None, outputs: Forms) -> Operation | str:
