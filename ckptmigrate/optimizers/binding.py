@@ -1,4 +1,4 @@
-"""An optimizer's list, given its variables by the order that its record tells; and the way back.
+"""An optimizer's list, given its variables by the order that its record tells; unbinding.py has the way back.
 
 Every Keras lists its optimizer's variables: the step and other scalars, then slots of the trained variables, in blocks.
 Facts: the files that tf_keras 2.21 (`optimizers`, `optimizers/legacy`), Keras 3.15, 2.3.1, 2.2.4 and 1.2.2 write.
@@ -11,9 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers.catalog import AVERAGE, SHADOWS, UNKNOWN, by_title, list_of, spelling
 from ckptmigrate.optimizers.dialects import PLACEHOLDER, RATE
@@ -21,14 +18,13 @@ from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.optimizers.record import Block, Listed, Optimizer, Slot, Spelling
 from ckptmigrate.optimizers.scalars import scalar_value, whole_value
 from ckptmigrate.steps import Shape
-from ckptmigrate.table import OptimizerState, SlotKey, Stored, Tensor
+from ckptmigrate.table import OptimizerState, SlotKey, Stored
 
 # Settings that are hyperparameters, by the names Keras gives them.
 _HYPER = {
     "lr": RATE,
     **{n: n for n in (RATE, "decay", "momentum", "rho", "beta_1", "beta_2", "schedule_decay")},
 }
-VACANT = Tensor.of(np.zeros((), np.int32), BY_NAME["int32"])  # what Keras 3 has where a variable lacks a slot
 _DUMMY = (1,)  # the shape of what Keras 2 keeps for vhat without AMSGrad
 
 
@@ -151,7 +147,7 @@ def _unbound(
     """What can be told of a list whose slots aren't: its leading scalars, the order of its owners, its kind."""
     left = list(told.stored)
     scalars: dict[str, Stored] = {}
-    for name in listed.first if listed else _leading(told.dialect):
+    for name in listed.first if listed else leading(told.dialect):
         if left and left[0].tensor.shape == () and _is_scalar(name, told, left[0]):
             scalars[name] = left.pop(0)
     kind = optimizer.kind if optimizer else UNKNOWN
@@ -289,53 +285,6 @@ def _is_dummy(told: StateList, slots: Mapping[SlotKey, Stored]) -> bool:
     return all(s.tensor.shape == _DUMMY for k, s in slots.items() if k.slot == "vhat")
 
 
-Listing = tuple[str, SlotKey | None, Stored | None]
-
-
-def unbind(state: OptimizerState, averages: OptimizerState | None, owners: Sequence[Owner]) -> list[Listing]:
-    """The list of a state: scalars by name, slots, what has no owner with neither; no value for a placeholder to make.
-
-    Args:
-        state: In a dialect with lists.
-        averages: Its averages, or None.
-        owners: The trained variables in the model's order; those without slots are passed over.
-    """
-    listed = list_of(state.kind, state.dialect) or Listed((), _leading(state.dialect))
-    spelled = spelling(state.kind, state.dialect) or Spelling("")
-    scalars = state.scalars
-    front: list[Listing] = [(n, None, scalars[n]) for n in listed.first if n in scalars]
-    held = {**(averages.slots if averages else {}), **state.slots}
-    having = {key.variable for key in held}
-    present = {key.slot for key in held}
-    blocks = [b for b in listed.blocks if present.intersection(b.slots)]
-    trained = [owner for owner in owners if owner.name in having]
-    spare = iter([(n, s) for n, s in scalars.items() if n.startswith(PLACEHOLDER)])
-    placed: dict[SlotKey, Listing] = {}
-    for seat in seats(spelled, blocks, trained, is_padded=listed.is_padded):
-        if seat.is_vacant:
-            name, stored = next(spare, ("", None))
-            placed[seat.key] = (name, seat.key, stored)
-        elif seat.key in held:
-            placed[seat.key] = ("", seat.key, held[seat.key])
-    placed |= {key: ("", key, held[key]) for key in (*state.order, *held) if key in held and key not in placed}
-    behind = [(n, None, scalars[n]) for n in listed.last if n in scalars]
-    rest = [(PLACEHOLDER, None, stored) for _, stored in spare]
-    return [*front, *placed.values(), *(("", None, s) for s in state.unbound), *rest, *behind]
-
-
-def listed_scalars(state: OptimizerState) -> list[str]:
-    """Its scalars that stand in the list."""
-    listed = list_of(state.kind, state.dialect) or Listed((), _leading(state.dialect))
-    return [n for n in state.scalars if n in (*listed.first, *listed.last) or n.startswith(PLACEHOLDER)]
-
-
-def _leading(dialect: str) -> tuple[str, ...]:
+def leading(dialect: str) -> tuple[str, ...]:
     """The scalars in front of an unknown optimizer's slots."""
     return ("iter", RATE) if dialect == "keras3" else ("iter",)
-
-
-def is_ordered(state: OptimizerState) -> bool:
-    """Whether the order of its list is known: by its kind, or as it was read."""
-    listed = list_of(state.kind, state.dialect)
-    slots = {slot for block in (listed.blocks if listed else ()) for slot in block.slots}
-    return slots.issuperset(key.slot for key in state.slots) or set(state.order) >= set(state.slots)

@@ -1,7 +1,7 @@
 """Layers of a file of Keras 1: whose each weight is, of what class, and how kernels are ordered.
 
-`th` is (out, in, height, width), `tf` (height, width, in, out). Convolution1D stood as (out, in, length, 1) until 1.0.8,
-as (length, 1, in, out) from 1.1.0 on; these are called th and tf, too.
+`th` is (out, in, height, width), `tf` (height, width, in, out). Convolution1D stood as (out, in, length, 1) until
+1.0.8, as (length, 1, in, out) from 1.1.0 on; these are called th and tf, too.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A kernel's layout is told by its layer's class, by `dim_ordering` and by the bac
 of such variables in a system of names of its own: `keras1-theano/Convolution2D.th/conv_1/W`. Facts: the sources of
 Keras 1.0.0 to 1.2.2 (`layers/*.py`, `engine/topology.py`, `backend/*.py`) and the files they write.
 
-Names of weights end in `:0` where the backend was TensorFlow, and never where it was Theano; Keras 1 stores no other sign
-of it. TensorFlow counts names that a process has had before: `conv_1_W_1:0`.
+Names of weights end in `:0` where the backend was TensorFlow, and never where it was Theano; Keras 1 stores no other
+sign of it. TensorFlow counts names that a process has had before: `conv_1_W_1:0`.
 """
 
 from __future__ import annotations

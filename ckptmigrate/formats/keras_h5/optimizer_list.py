@@ -13,9 +13,9 @@ import numpy as np
 
 from ckptmigrate.dtypes import FLOAT32
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.binding import VACANT, Listing, unbind
 from ckptmigrate.optimizers.dialects import PLACEHOLDER
 from ckptmigrate.optimizers.list_owners import Owner
+from ckptmigrate.optimizers.unbinding import VACANT, Listing, unbind
 from ckptmigrate.table import OptimizerState, Stored, Tensor
 
 LAST_KERAS1 = "2.2.4"  # what a file of dialect keras1 is for, where nothing tells

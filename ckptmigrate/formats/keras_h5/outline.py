@@ -17,10 +17,10 @@ from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.formats.keras_h5 import naming, slot_names
 from ckptmigrate.formats.keras_h5.optimizer_list import LAST_KERAS1, is_keras1, lay_out
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.binding import Listing, is_ordered, listed_scalars
 from ckptmigrate.optimizers.catalog import spelling
 from ckptmigrate.optimizers.dialects import PLACEHOLDER
 from ckptmigrate.optimizers.list_owners import Owner
+from ckptmigrate.optimizers.unbinding import Listing, is_ordered, listed_scalars
 from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import LOSSY_ROLES, Checkpoint, OptimizerState, SlotKey, Tensor, Variable
 

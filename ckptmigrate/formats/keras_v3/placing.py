@@ -25,9 +25,9 @@ from ckptmigrate.formats.keras_v3.naming import (
     next_name,
 )
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers.binding import VACANT, is_ordered, listed_scalars, unbind
 from ckptmigrate.optimizers.dialects import PLACEHOLDER
 from ckptmigrate.optimizers.list_owners import Owner
+from ckptmigrate.optimizers.unbinding import VACANT, is_ordered, listed_scalars, unbind
 from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import LOSSY_ROLES, Checkpoint, OptimizerState, Stored, Tensor, Variable
 
