@@ -16,7 +16,7 @@ from ckptmigrate.errors import DamagedError, output_errors
 from ckptmigrate.wire.reading import opened, source_errors
 
 _FICLONE = 0x40049409  # linux/fs.h: share the other file's blocks, where the filesystem can (btrfs, xfs)
-_STEP = 16 << 20  # bytes per call of the kernel's, so that progress shows and the disk gets its work early
+_STEP = 16 << 20  # bytes per call of the kernel, so that progress shows and the disk gets its work early
 _CHUNK = 1 << 18  # bytes that come through this process at a time: they stay in the second-level cache
 
 # What the calls answer where kernel or filesystem can't: then the next way is tried.
@@ -73,8 +73,9 @@ class OutputFile:
         done = 0
         with output_errors(self.path):
             while done < len(view):
-                done += os.pwrite(self._descriptor, view[done:], at + done)
-        self._begin_writing(at, done)
+                count = os.pwrite(self._descriptor, view[done : done + _STEP], at + done)
+                self._begin_writing(at + done, count)
+                done += count
         return done
 
     def share(self, file: Path) -> int | None:
