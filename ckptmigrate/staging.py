@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckptmigrate.errors import OutputError, output_errors
+from ckptmigrate.wire.output_file import write_file
 from ckptmigrate.wire.state_file import STATE_NAME
 
 STAGE_MARK = ".ckptmigrate-"
@@ -123,6 +124,18 @@ def stage(destination: Destination) -> Iterator[Stage]:
             clear_stale(destination)
             folder = _locked_folder(destination, undo)
         yield Stage(folder, destination)
+
+
+def publish_file(path: Path, content: bytes) -> None:
+    """Makes a small file appear whole, in the place of an older one; one that can't be written leaves that alone.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    destination = Destination(path.parent, path.name)
+    with stage(destination) as staged:
+        write_file(staged.folder / path.name, content)
+        staged.publish([path.name], path.name, existing=existing_outputs(destination, [_escaped(path.name)]))
 
 
 def clear_stale(destination: Destination) -> None:

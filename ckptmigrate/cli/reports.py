@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptmigrate.cli.answer import as_text
 from ckptmigrate.errors import OutputError, UsageError
+from ckptmigrate.staging import publish_file
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report
@@ -53,7 +54,4 @@ def write_report(name: str, document: Any, page: Callable[[], str]) -> None:
     if not name:
         return
     text = page() if is_page(name) else as_text(document)
-    try:
-        Path(name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"the report can't be written: {error.strerror}", where=name) from error
+    publish_file(Path(name), text.encode("utf-8", "backslashreplace"))

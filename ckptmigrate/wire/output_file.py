@@ -78,6 +78,16 @@ class OutputFile:
                 done += count
         return done
 
+    def read_into(self, buffer: memoryview, at: int) -> int:
+        """Fills a buffer with what was written at an offset, as far as there is any; gives the number of bytes."""
+        with output_errors(self.path):
+            return os.preadv(self._descriptor, [buffer], at)
+
+    def resize(self, size: int) -> None:
+        """Makes the file this long, with zeros at the end or what is there cut off."""
+        with output_errors(self.path):
+            os.ftruncate(self._descriptor, size)
+
     def share(self, file: Path) -> int | None:
         """Makes this empty file share all blocks of another; gives their bytes, or None where that can't be done.
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +37,8 @@ def at_every_call(tmp_path: Path) -> Callable[..., list[Run]]:
     def run(
         words: Sequence[str], fault: str, *, after: bool = False, old: Path | None = None, then: Sequence[str] = ()
     ) -> list[Run]:
-        folder = tmp_path / "runs"
-        folder.mkdir()
-        spec = {"words": list(words), "folder": str(folder), "fault": fault, "after": after}
+        folder = tempfile.mkdtemp(dir=tmp_path)
+        spec = {"words": list(words), "folder": folder, "fault": fault, "after": after}
         spec |= {"old": str(old) if old else None, "then": list(then) or None}
         done = subprocess.run(
             [sys.executable, str(FAULTY)], input=json.dumps(spec), capture_output=True, text=True, check=False

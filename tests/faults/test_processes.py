@@ -7,41 +7,51 @@ import resource
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ckptmigrate.cli.main import main
+from ckptmigrate.staging import STAGE_MARK
 from ckptmigrate.wire.bundle_messages import BundleEntry, encode_entry, encode_header
 from ckptmigrate.wire.bundle_writer import BundleWriter
 from ckptmigrate.wire.crc32c import crc32c, mask
 from ckptmigrate.wire.sstable import write_table
 
 MIB = 1 << 20
-PROGRAM = [sys.executable, "-m", "ckptmigrate"]
+
+# Of every format and kind of destination: a source, and what is written.
+OUTPUTS = {
+    "tf1": ("tf1/adam", "m"),
+    "tf2": ("tf1/adam", "m"),
+    "npz": ("tf1/adam", "m"),
+    "safetensors": ("tf1/adam", "m"),
+    "savedmodel": ("tf2/module/ckpt-1", "m"),
+    "keras-h5": ("keras-h5/tfk_adam", "m.h5"),
+    "keras-v3": ("keras-v3/keras3_adam", "m.weights.h5"),
+    "keras-v3 archive": ("keras-v3/keras3_adam", "m.keras"),
+    "keras-v3 parts": ("keras-v3/keras3_sharded/m.weights.json", "m.weights.json"),
+}
 
 
-def limited(which: int, amount: int) -> Callable[[], None]:
-    return lambda: resource.setrlimit(which, (amount, amount))
-
-
-@pytest.mark.parametrize("limit", [0, 1, 100, 511, 1000])
-@pytest.mark.parametrize("to", ["tf2", "npz", "safetensors"])
-def test_files_that_may_not_grow(to, limit, fixtures, tmp_path, capsys):
-    """The system's own limit, where the disk is full to every call and not only to ours."""
-    out = tmp_path / "out"
-    words = ["convert", str(fixtures / "tf1/adam"), str(out / "m"), "--to", to]
+@pytest.mark.parametrize("limit", [0, 1, 100, 511, 1000, 1 << 20])
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_files_that_may_not_grow(output, limit, fixtures, tmp_path, capsys):
+    """The system's own limit, where the disk is full to every call and not only to ours: to HDF5's, too."""
+    out, to = tmp_path / "out", output.partition(" ")[0]
+    source, name = OUTPUTS[output]
+    words = ["convert", str(fixtures / source), str(out / name), "--to", to]
     out.mkdir()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     assert main(words) == 0
-    largest = max(path.stat().st_size for path in out.iterdir())
+    largest = max(path.stat().st_size for path in out.rglob("*") if path.is_file())
     capsys.readouterr()
     resource.setrlimit(resource.RLIMIT_FSIZE, (min(limit, largest - 1), before[1]))
     try:
         code = main([*words, "--force"])
-        other = main([*words[:2], str(tmp_path / "new/m"), "--to", to])
+        other = main([*words[:2], str(tmp_path / "new" / name), "--to", to])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (code, other) == (7, 7)
@@ -58,8 +68,8 @@ ROUNDS = 10
 WRITERS = """
 import json, os, sys
 from ckptmigrate.cli import main as program
-folder, rounds, sources, words = json.loads(sys.argv[1])
-program.main(["convert", sources[0], folder + "/warm/m", *words])
+folder, name, rounds, sources, words = json.loads(sys.argv[1])
+program.main(["convert", sources[0], f"{folder}/warm/{name}", *words])
 codes = []
 for turn in range(rounds):
     ready, go = os.pipe()
@@ -71,7 +81,7 @@ for turn in range(rounds):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(1, 2)
             os.read(ready, 1)
-            os._exit(program.main(["convert", source, f"{folder}/{turn}/m", *words]))
+            os._exit(program.main(["convert", source, f"{folder}/{turn}/{name}", *words]))
         children.append(child)
     os.close(go)
     codes.append([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
@@ -80,11 +90,26 @@ sys.__stderr__.write(json.dumps(codes))
 """
 
 
+NAMES = ("adam", "rmsprop", "momentum")
+# Of every kind of destination: what is written there, of which sources.
+RIVALS = {
+    "prefix": ("m", "tf1", [f"tf1/{name}" for name in NAMES], 2),
+    "file": ("m.npz", "npz", [f"tf1/{name}" for name in NAMES], 1),
+    "folder": ("m/", "tf2", ["tf1/adam", "tf2/keras_adam", "tf2/keras_sgd"], 1),
+    "model": ("m", "savedmodel", [f"tf2/{name}" for name in ("module", "sliced", "keras_sgd")], 1),
+    "h5": ("m.h5", "keras-h5", [f"keras-h5/tfk_{name}" for name in ("adam", "rmsprop", "lion")], 1),
+    "parts": ("m.safetensors", "safetensors", [f"tf1/{name}" for name in NAMES], 0),
+}
+
+
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["", "force"])
-def test_writers_to_one_path(force, fixtures, tmp_path):
+@pytest.mark.parametrize("kind", RIVALS)
+def test_writers_to_one_path(kind, force, fixtures, tmp_path):
     """One wins; with --force each may, but the output is that of one of them."""
-    sources = [str(fixtures / "tf1" / name) for name in ("adam", "rmsprop", "momentum")]
-    given = [str(tmp_path), ROUNDS, sources, ["--to", "tf1", *force]]
+    name, to, known, count = RIVALS[kind]
+    sources = [str(fixtures / source) for source in known]
+    more = ["--max-shard-size", "300"] if kind == "parts" else []
+    given = [str(tmp_path), name, ROUNDS, sources, ["--to", to, *more, *force]]
     done = subprocess.run(
         [sys.executable, "-c", WRITERS, json.dumps(given)], capture_output=True, text=True, check=True
     )
@@ -92,8 +117,10 @@ def test_writers_to_one_path(force, fixtures, tmp_path):
         out = tmp_path / str(turn)
         assert set(codes) <= {0, 7}
         assert codes.count(0) == 1 or (force and 0 in codes)
-        assert len(list(out.iterdir())) == 2
-        whose = [s for s in sources if main(["verify", s, str(out / "m")]) == 0]
+        assert len(list(out.iterdir())) == count or not count
+        assert not [path for path in out.rglob("*") if STAGE_MARK in path.name]
+        standing = out / (f"{name}.index.json" if kind == "parts" else name)
+        whose = [s for s in sources if main(["verify", s, str(standing)]) == 0]
         assert len(whose) == 1
         if not force:
             assert codes[sources.index(whose[0])] == 0

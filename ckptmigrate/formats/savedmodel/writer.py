@@ -24,6 +24,7 @@ from ckptmigrate.formats.savedmodel.naming import (
 )
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint
+from ckptmigrate.wire.output_file import write_file
 
 
 class SavedModelWriter:
@@ -61,7 +62,7 @@ class SavedModelWriter:
         else:
             made = bare(checkpoint, options.template)
             stored = made.stored
-            _put(home / PROTO, made.proto)
+            write_file(home / PROTO, made.proto)
         written = bundles.write_bundle(home / VARIABLES, VARIABLES, stored, replace(options, state_file=False))
         for place in (home / VARIABLES, home, folder):
             _settle(place)
@@ -101,16 +102,10 @@ def _copy_graph(source: Path, target: Path) -> None:
             hint = "copy the SavedModel with its links followed (cp -rL), and give the copy"
             raise SourceError("a link that leads out of the SavedModel is not followed", where=str(file), hint=hint)
         copy = target / file.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.parent.is_dir():
+            copy.parent.mkdir(parents=True)
         shutil.copyfile(file, copy)
         _settle(copy)
-
-
-def _put(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _settle(path: Path) -> None:
