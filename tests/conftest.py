@@ -1,9 +1,11 @@
-"""Options and fixtures that every test may use; running what a text shows: `$ ckptmigrate ...` and what it says."""
+"""Options and fixtures that every test may use; running what a text shows: `$ COMMAND` and what it says."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from ckptmigrate.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMPT = "$ ckptmigrate"
+PROMPT = "$ "
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,12 +34,21 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def retell(workplace: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
-    """The text with every command's answer as it is now: stdout, stderr marked `! `, `[exit N]` unless 0."""
+    """The text with every command's answer as it is now: stdout, stderr marked `! `, `[exit N]` unless 0.
+
+    Of commands that aren't ours (`python`, `ls`, `cat`) stderr isn't told: frameworks log there.
+    """
+
+    def run(words: list[str]) -> tuple[int, str, str]:
+        if words[0] == "ckptmigrate":
+            return main(words[1:]), *capsys.readouterr()
+        words = [sys.executable if word == "python" else word for word in words]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, ""
 
     def answer(command: str) -> str:
-        code = main(shlex.split(command)[2:])
-        captured = capsys.readouterr()
-        said = captured.out + "".join(f"! {line}\n" for line in captured.err.splitlines())
+        code, out, error = run(shlex.split(command.removeprefix(PROMPT)))
+        said = out + "".join(f"! {line}\n" for line in error.splitlines())
         said += f"[exit {code}]\n" if code else ""
         said = said.replace(f"{workplace}/", "").replace(f"{ROOT}/", "")
         return re.sub(r"\b[0-9.]+(e-\d+)? s$", "0.1 s", said, flags=re.MULTILINE)

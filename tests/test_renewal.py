@@ -1,6 +1,5 @@
 """Old Keras' files on their way to a Keras of today: which rules apply when, and what they do to values and slots."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -148,16 +147,6 @@ def test_old_and_new_are_compared_as_converted(tmp_path):
         tmp_path / "out.h5",
     )
     assert {row.outcome for row in report.rows if not row.slot and "optimizer" not in row.name} == {"equal"}
-
-
-def test_the_page_is_true(retell, request):
-    page = Path(__file__).resolve().parents[1] / "docs" / "keras1.md"
-    text = page.read_text("utf-8")
-    (shown,) = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    told = retell(shown)
-    if request.config.getoption("--accept"):
-        page.write_text(text.replace(shown, told), "utf-8")
-    assert told == shown
 
 
 def test_a_kernel_that_nothing_tells_of(tmp_path):
