@@ -5,7 +5,8 @@ Files of the earliest format version, without times: the same input gives the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from ckptmigrate.errors import OutputError, output_errors
 from ckptmigrate.tiles import pieces
+from ckptmigrate.wire.hdf5_sink import Sink
 from ckptmigrate.wire.output_file import OutputFile
 
 # What Keras keeps an attribute below: object headers hold 64 KiB (keras/src/legacy/saving/legacy_h5_format.py).
@@ -72,27 +74,41 @@ def write_hdf5(
 
     places: dict[str, int] = {}
     moved = 0
-    try:
-        with output_errors(path), h5py.File(path, "x") as file:
+    with OutputFile(path) as target:
+        with _told(target) as sink, h5py.File(sink, "w") as file:
             for group, attributes in groups.items():
                 made = file.require_group(group) if group else file
                 for name, value in attributes.items():
                     _put(made.attrs, name, value)
             for name, source in datasets.items():
+                if sink.error is not None:
+                    break
                 if source.nbytes >= _LEAST_RESERVED:
                     places[name] = _reserved(file, name, source)
                     continue
                 _written(file, name, source)
                 moved += source.nbytes
                 on_bytes(source.nbytes)
-    except RuntimeError as error:
-        raise OutputError(f"can't be written: {str(error).partition(chr(10))[0]}", where=str(path)) from error
-    counts = {True: 0, False: moved}
-    with OutputFile(path, is_new=False) as target:
+        counts = {True: 0, False: moved}
         for name, at in places.items():
             counts[_filled(target, at, name, datasets[name], on_bytes)] += datasets[name].nbytes
         target.sync()
     return counts[False], counts[True]
+
+
+@contextmanager
+def _told(target: OutputFile) -> Iterator[Sink]:
+    """What HDF5 writes to; tells afterwards what it had to say."""
+    sink = Sink(target)
+    try:
+        with output_errors(target.path):
+            yield sink
+    except RuntimeError as error:
+        message = f"can't be written: {str(error).partition(chr(10))[0]}"
+        raise OutputError(message, where=str(target.path)) from error
+    finally:
+        if sink.error is not None:
+            raise sink.error
 
 
 def _put(attributes: Any, name: str, value: Value) -> None:
