@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ckptmigrate.document.fields import Cursor, parse
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.formats.keras_config import MAX_CONFIG_BYTES
 from ckptmigrate.formats.keras_v3.naming import (
@@ -23,13 +22,12 @@ from ckptmigrate.formats.keras_v3.naming import (
     SHARDED_SUFFIX,
     WEIGHTS_MEMBER,
 )
+from ckptmigrate.formats.shard_index import beside, missing_shards, read_weight_map
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import ASSETS, Extent, Tensor
 from ckptmigrate.wire.hdf5 import Attribute, Dataset, Place, read_tree
 from ckptmigrate.wire.reading import lacks
 from ckptmigrate.wire.zipped import Member, check_stored, open_archive
-
-MAX_INDEX_BYTES = 64 << 20  # of a .weights.json: a million groups
 
 Array = np.ndarray[Any, Any]
 
@@ -208,41 +206,15 @@ def _unpacked(path: Path, member: Member, stack: ExitStack) -> Path:
 
 
 def _of_shards(path: Path) -> Source:
-    index = _index(path)
-    weight_map = index.child("weight_map")
-    if weight_map is None:
-        raise index.wrong("an object of groups and files", None, "weight_map")
+    _, weight_map = read_weight_map(path, "groups and files")
     lost: dict[Path, list[str]] = {}
     files: dict[Path, None] = {}
     for group, told in weight_map.fields().items():
         for name in told if isinstance(told, list) else [told]:
-            file = _beside(path, weight_map, name)
+            file = beside(path, weight_map, name)
             if lacks(file):
                 lost.setdefault(file, []).append(group)
             else:
                 files[file] = None
-    issues = tuple(
-        Issue("missing", "error", groups[0], f"a shard with {len(groups)} groups {lacks(file)}", "", str(file))
-        for file, groups in lost.items()
-    )
+    issues = tuple(missing_shards(lost, "groups"))
     return _of_places(path, (path, *files), [Place(file) for file in files], issues=issues)
-
-
-def _index(path: Path) -> Cursor:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_INDEX_BYTES + 1)
-    except OSError as error:
-        raise SourceError(f"can't be read: {error.strerror}", where=str(path)) from error
-    if len(data) > MAX_INDEX_BYTES:
-        raise DamagedError(f"an index of more than {MAX_INDEX_BYTES} bytes", where=str(path))
-    index = parse(data, str(path))
-    index.fields()
-    return index
-
-
-def _beside(index: Path, weight_map: Cursor, name: object) -> Path:
-    """A shard lies beside its index; a name that leads elsewhere is an attack."""
-    if not isinstance(name, str) or name in ("", ".", "..") or any(c in name for c in "/\\\0:"):
-        raise weight_map.wrong("the name of a file beside the index", name)
-    return index.with_name(name)

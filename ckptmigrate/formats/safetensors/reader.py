@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ckptmigrate.document.fields import Cursor, parse
 from ckptmigrate.errors import DamagedError, SourceError
-from ckptmigrate.formats.safetensors.header import MAX_HEADER_BYTES, Header, Place, read_header
+from ckptmigrate.formats.safetensors.header import Header, Place, read_header
 from ckptmigrate.formats.safetensors.naming import DOCUMENT, FORMAT_ID, INDEX_SUFFIX, SUFFIX, stem
+from ckptmigrate.formats.shard_index import beside, missing_shards, read_weight_map
 from ckptmigrate.formats.unpacking import Container, unpack
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint, Extent, Tensor
@@ -66,11 +66,8 @@ def _read_single(path: Path) -> Checkpoint:
 
 
 def _read_sharded(path: Path) -> Checkpoint:
-    index = _read_index(path)
-    weight_map = index.child("weight_map")
-    if weight_map is None:
-        raise index.wrong("an object of tensor names and files", None, "weight_map")
-    shards = {name: _shard_path(path, weight_map.field(name, str), weight_map) for name in weight_map.fields()}
+    index, weight_map = read_weight_map(path, "tensor names and files")
+    shards = {name: beside(path, weight_map, weight_map.field(name, str)) for name in weight_map.fields()}
     files = tuple(dict.fromkeys(shards.values()))
     headers = {file: read_header(file) for file in files if not lacks(file)}
     tensors = {
@@ -78,7 +75,11 @@ def _read_sharded(path: Path) -> Checkpoint:
     }
     metadata = index.child("metadata")
     document = metadata.optional(DOCUMENT, str) if metadata and metadata.fields() else None
-    issues = [*_missing(shards, headers), *_unlisted(shards, headers)]
+    lost: dict[Path, list[str]] = {}
+    for name, file in shards.items():
+        if file not in headers:
+            lost.setdefault(file, []).append(name)
+    issues = [*missing_shards(lost, "tensors"), *_unlisted(shards, headers)]
     if document is not None and len(headers) < len(files):
         raise SourceError(
             f"{len(files) - len(headers)} of {len(files)} shards are missing; the first is {issues[0].where}",
@@ -98,37 +99,6 @@ def _read_sharded(path: Path) -> Checkpoint:
             tuple(issues),
         )
     )
-
-
-def _read_index(path: Path) -> Cursor:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_HEADER_BYTES + 1)
-    except OSError as error:
-        raise SourceError(f"can't be read: {error.strerror}", where=str(path)) from error
-    if len(data) > MAX_HEADER_BYTES:
-        raise DamagedError(f"an index of more than {MAX_HEADER_BYTES} bytes", where=str(path))
-    index = parse(data, str(path))
-    index.fields()
-    return index
-
-
-def _shard_path(index: Path, name: str, weight_map: Cursor) -> Path:
-    """A shard lies beside its index; a name that leads elsewhere is an attack."""
-    if name in ("", ".", "..") or any(c in name for c in "/\\\0:"):
-        raise weight_map.wrong("the name of a file beside the index", name)
-    return index.with_name(name)
-
-
-def _missing(shards: Mapping[str, Path], headers: Mapping[Path, Header]) -> list[Issue]:
-    lost: dict[Path, list[str]] = {}
-    for name, file in shards.items():
-        if file not in headers:
-            lost.setdefault(file, []).append(name)
-    return [
-        Issue("missing", "error", names[0], f"a shard with {len(names)} tensors {lacks(file)}", "", str(file))
-        for file, names in lost.items()
-    ]
 
 
 def _unlisted(shards: Mapping[str, Path], headers: Mapping[Path, Header]) -> list[Issue]:
