@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ckptmigrate.dtypes import BY_NAME, STRING, DType, from_numpy
+from ckptmigrate.dtypes import BY_NAME, STRING, DType
 from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
+from ckptmigrate.wire.hdf5_attributes import AS_STORED, Attribute, Form, attribute_names, form_of, name_of, value_of
 from ckptmigrate.wire.hdf5_window import Window, growing_by
 from ckptmigrate.wire.reading import opened, read_bytes
 
@@ -34,16 +35,11 @@ MAX_DEPTH = 256  # of groups: a path grows with each; the deepest models have so
 _ALLOWANCE = 64 << 20
 _SHARE = 4  # times the file's size
 
-_NUMBERS = "biufc"  # NumPy's kinds of them
 _HARD_LINK = 0  # H5L_TYPE_HARD
-# H5_ITER_NATIVE: to sort, HDF5 1.14 takes room for a table, and frees what it didn't fill when a file is damaged.
-_AS_STORED = 2
 # H5Z_FILTER_DEFLATE..SCALEOFFSET and lzf, which h5py brings along. Others HDF5 would look for in plugin folders.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 # What h5py raises for damaged files; MemoryError for what doesn't fit.
 _ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError, SystemError)
-
-Attribute = str | int | float | bool | tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +138,8 @@ def is_hdf5(path: Path) -> bool:
 def read_root(place: Place) -> tuple[frozenset[str], frozenset[str]]:
     """The names of the root group's attributes, and of what it holds; for recognition. Raises as `read_tree` does."""
     with _opened(place, "") as root:
-        names, links = _attribute_names(root.id), _links(root.id)
-        return frozenset(map(_name, names)), frozenset(_name(link[0]) for link in links)
+        names, links = attribute_names(root.id), _links(root.id)
+        return frozenset(map(name_of, names)), frozenset(name_of(link[0]) for link in links)
 
 
 def read_tree(place: Place) -> Tree:
@@ -163,51 +159,6 @@ def read_tree(place: Place) -> Tree:
         return tree
 
 
-def texts(attributes: Mapping[str, Attribute], name: str) -> tuple[str, ...] | None:
-    """An attribute of texts, or None; Keras cuts what is too long for a header into `name0`, `name1`...
-
-    >>> texts({"names0": ("a",), "names1": ("b",)}, "names")
-    ('a', 'b')
-    """
-    if name in attributes:
-        return _as_texts(attributes[name])
-    parts: list[str] = []
-    number = 0
-    while (found := attributes.get(f"{name}{number}")) is not None:
-        parts += _as_texts(found)
-        number += 1
-    return tuple(parts) if number else None
-
-
-def text(attributes: Mapping[str, Attribute], name: str) -> str | None:
-    """An attribute that is one text, or None."""
-    found = attributes.get(name)
-    return found if isinstance(found, str) else None
-
-
-def _as_texts(value: Attribute) -> tuple[str, ...]:
-    values = value if isinstance(value, tuple) else (value,)
-    return tuple(v for v in values if isinstance(v, str))
-
-
-class _Form(NamedTuple):
-    """An element type, whatever number of datasets have it.
-
-    Attributes:
-        stored: As NumPy has it.
-        nbytes: Bytes of an element.
-        dtype: Ours; None where there is none.
-        is_opaque: Bytes that only an attribute of the dataset tells the type of.
-        is_exact: The bytes are what NumPy takes them for.
-    """
-
-    stored: np.dtype[Any]
-    nbytes: int
-    dtype: DType | None
-    is_opaque: bool = False
-    is_exact: bool = False
-
-
 class _Walker:
     """Looks at groups, one after the other, and puts what it finds into a tree.
 
@@ -221,7 +172,7 @@ class _Walker:
         self.file_size = file_size
         self.end = tree.place.size if tree.place.size >= 0 else file_size
         self.seen = {h5py.h5o.get_info(root).addr}
-        self.forms: dict[bytes, _Form] = {}
+        self.forms: dict[bytes, Form] = {}
 
     def visit(self, path: str, group: Any, depth: int) -> list[tuple[str, Any, int]]:
         """One group; returns those in it."""
@@ -230,7 +181,7 @@ class _Walker:
         self.tree.groups[path] = self._attributes(group, path)
         inner = []
         for name, kind, address in _links(group):
-            full = f"{path}/{_name(name)}" if path else _name(name)
+            full = f"{path}/{name_of(name)}" if path else name_of(name)
             if kind != _HARD_LINK:
                 message = "a link that may lead out of the file: not followed"
                 raise DamagedError(message, where=_at(self.tree.place, full))
@@ -249,13 +200,13 @@ class _Walker:
         import h5py
 
         values: dict[str, Attribute] = {}
-        for name in _attribute_names(owner):
+        for name in attribute_names(owner):
             attribute = h5py.h5a.open(owner, name)
-            called, form = _name(name), self._form(attribute.get_type())
+            called, form = name_of(name), self._form(attribute.get_type())
             if math.prod(attribute.shape or ()) * form.nbytes > self.file_size:
                 message = f"attribute {called!r} would be larger than the file"
                 raise DamagedError(message, where=_at(self.tree.place, f"/{path}"))
-            value = _value(attribute, form)
+            value = value_of(attribute, form)
             if value is not None:
                 values[called] = value
         return values
@@ -288,73 +239,28 @@ class _Walker:
             raw = Raw(place.base + offset, nbytes, stored.newbyteorder("<") != stored)
         return Dataset(place, path, shape, dtype, stored, raw)
 
-    def _named(self, dataset: Any, form: _Form, path: str) -> DType | None:
+    def _named(self, dataset: Any, form: Form, path: str) -> DType | None:
         """Our type for opaque bytes: Keras 3 stores types that HDF5 lacks so, with an attribute that names them."""
         named = BY_NAME.get(str(self._attributes(dataset, path).get("dtype")))
         return named if named is not None and named.is_raw and named.nbytes == form.nbytes else None
 
-    def _form(self, kind: Any) -> _Form:
+    def _form(self, kind: Any) -> Form:
         """What an HDF5 type is here; asked once for every type that the file has."""
         told = kind.encode()
         if told not in self.forms:
-            self.forms[told] = _form(kind)
+            self.forms[told] = form_of(kind)
         return self.forms[told]
 
 
 def _links(group: Any) -> list[tuple[bytes, int, int]]:
     """Name, kind and address of a group's links."""
     links: list[tuple[bytes, int, int]] = []
-    group.links.iterate(lambda name, link: links.append((name, link.type, link.u)), info=True, order=_AS_STORED)
+    group.links.iterate(lambda name, link: links.append((name, link.type, link.u)), info=True, order=AS_STORED)
     return sorted(links)
-
-
-def _attribute_names(owner: Any) -> list[bytes]:
-    import h5py
-
-    names: list[bytes] = []
-    if h5py.h5a.get_num_attrs(owner):
-        h5py.h5a.iterate(owner, names.append, order=_AS_STORED)
-    return sorted(names)
-
-
-def _name(stored: bytes) -> str:
-    return stored.decode("utf-8", "surrogateescape")
 
 
 def _at(place: Place, path: str) -> str:
     return f"{place.file}, {path!r}"
-
-
-def _form(kind: Any) -> _Form:
-    import h5py
-
-    try:
-        stored = kind.dtype
-    except TypeError:  # types that NumPy has no counterpart for
-        stored = np.dtype(np.void)
-    if stored.kind == "O":
-        return _Form(stored, kind.get_size(), STRING if h5py.check_string_dtype(stored) is not None else None)
-    is_opaque = stored.kind == "V" and stored.names is None and stored.subdtype is None
-    is_exact = (is_opaque or stored.kind in _NUMBERS) and kind.equal(h5py.h5t.py_create(stored))
-    return _Form(stored, kind.get_size(), from_numpy(stored), is_opaque, is_exact)
-
-
-def _value(attribute: Any, form: _Form) -> Attribute | None:
-    """An attribute's value: texts as str whatever their form, arrays as tuples; None for what is neither."""
-    import h5py
-
-    if attribute.get_space().get_simple_extent_type() == h5py.h5s.NULL:
-        return ()
-    if form.stored.kind == "O" and form.dtype is not STRING:
-        return None
-    array = np.empty(attribute.shape, dtype=form.stored)
-    attribute.read(array)
-    values = array.tolist()
-    return tuple(map(_plain, array.reshape(-1).tolist())) if array.shape else _plain(values)
-
-
-def _plain(value: Any) -> Any:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
 @contextmanager

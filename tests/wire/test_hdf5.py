@@ -14,7 +14,8 @@ import pytest
 from hdf5 import lookup3
 
 from ckptmigrate.errors import DamagedError, SourceError
-from ckptmigrate.wire.hdf5 import Place, read_tree, texts
+from ckptmigrate.wire.hdf5 import Place, read_tree
+from ckptmigrate.wire.hdf5_attributes import texts
 
 SECRET = b"not for reading "
 

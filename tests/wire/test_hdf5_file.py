@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ckptmigrate.errors import OutputError
-from ckptmigrate.wire.hdf5 import Place, read_tree, texts
+from ckptmigrate.wire.hdf5 import Place, read_tree
+from ckptmigrate.wire.hdf5_attributes import texts
 from ckptmigrate.wire.hdf5_file import Source, write_hdf5
 
 

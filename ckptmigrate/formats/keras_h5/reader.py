@@ -21,7 +21,8 @@ from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.optimizers.scalars import whole_value
 from ckptmigrate.optimizers.wrapping import INNER, WRAPPER, WRAPPER_SCALARS
 from ckptmigrate.table import Checkpoint, Extent, Layer, OptimizerState, Stored, Structure, Tensor, Variable
-from ckptmigrate.wire.hdf5 import Dataset, Place, Tree, is_hdf5, read_root, read_tree, text, texts
+from ckptmigrate.wire.hdf5 import Dataset, Place, Tree, is_hdf5, read_root, read_tree
+from ckptmigrate.wire.hdf5_attributes import text, texts
 
 _MARKS = frozenset({naming.LAYER_NAMES, f"{naming.LAYER_NAMES}0", naming.MODEL_CONFIG})
 _CONFIGS = (naming.MODEL_CONFIG, naming.TRAINING_CONFIG)

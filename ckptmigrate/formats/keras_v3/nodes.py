@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ckptmigrate.formats.keras_v3.naming import KIND, NAME, NAMES, VARS, natural
-from ckptmigrate.wire.hdf5 import Attribute, text, texts
+from ckptmigrate.wire.hdf5_attributes import Attribute, text, texts
 
 
 @dataclass(slots=True)

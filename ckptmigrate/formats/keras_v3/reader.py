@@ -37,7 +37,8 @@ from ckptmigrate.formats.keras_v3.walk import Named, Walk
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.table import Checkpoint, Layer, Role, Structure, Tensor, Variable
-from ckptmigrate.wire.hdf5 import Place, is_hdf5, read_root, text
+from ckptmigrate.wire.hdf5 import Place, is_hdf5, read_root
+from ckptmigrate.wire.hdf5_attributes import text
 
 # At the root of legacy files, which aren't ours whatever they are called
 _LEGACY = frozenset({"layer_names", "layer_names0", "model_config", "nb_layers"})

@@ -25,7 +25,8 @@ from ckptmigrate.formats.keras_v3.naming import (
 from ckptmigrate.formats.shard_index import beside, missing_shards, read_weight_map
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import ASSETS, Extent, Tensor
-from ckptmigrate.wire.hdf5 import Attribute, Dataset, Place, read_tree
+from ckptmigrate.wire.hdf5 import Dataset, Place, read_tree
+from ckptmigrate.wire.hdf5_attributes import Attribute
 from ckptmigrate.wire.reading import lacks
 from ckptmigrate.wire.zipped import Member, check_stored, open_archive
 
