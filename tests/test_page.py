@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from base64 import b64encode
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,15 @@ def test_names_are_no_markup() -> None:
     balance = Balance()
     balance.feed(made)
     assert balance.open == []
+
+
+def test_no_other_script_runs() -> None:
+    """Whatever got into a page: browsers are told the digest of the one that it brings."""
+    made = page(report(Row("a", "", "b", "equal")))
+    script = made.partition("<script>")[2].partition("</script>")[0]
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in made
+    assert made.index("Content-Security-Policy") < made.index("<title>")
 
 
 def test_it_needs_nothing_else() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from ckptmigrate.batch.run import BatchReport
 from ckptmigrate.batch.work import Outcome
+from ckptmigrate.page.frame import frame
+from ckptmigrate.visible import markup
 
 _STYLE = """
 :root { color-scheme: light dark; --ok: #2e7d32; --bad: #c62828; --line: #8884; }
@@ -24,22 +24,19 @@ def html(report: BatchReport) -> str:
     counts = ", ".join(f"{number} {status}" for status, number in report.counts.items() if number) or "nothing to do"
     order = {"failed": 0, "done": 1, "skipped": 2}
     rows = "".join(_row(o) for o in sorted(report.outcomes, key=lambda o: order[o.status]))
-    entries = "".join(f"<li><code>{escape(i.where)}</code> {escape(i.message)}</li>" for i in report.issues)
+    entries = "".join(f"<li><code>{markup(i.where)}</code> {markup(i.message)}</li>" for i in report.issues)
     problems = f"<h2>Entries that were passed over</h2><ul>{entries}</ul>" if entries else ""
     verdict = "all converted" if report.exit_code == 0 else "not all converted"
-    return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>ckptmigrate batch</title><style>{_STYLE}</style><h1>{verdict}</h1><p>{counts}</p>{problems}"
-        f"<table><thead><tr><th>status<th>from, to<th>seconds</thead><tbody>{rows}</tbody></table></html>\n"
-    )
+    table = f"<table><thead><tr><th>status<th>from, to<th>seconds</thead><tbody>{rows}</tbody></table>"
+    return frame("ckptmigrate batch", _STYLE, f"<h1>{verdict}</h1><p>{counts}</p>{problems}{table}")
 
 
 def _row(outcome: Outcome) -> str:
     told = "".join(
-        f"<br><small>{escape(issue.severity)}: {escape(issue.message)} {escape(issue.hint)}</small>"
+        f"<br><small>{markup(issue.severity)}: {markup(issue.message)} {markup(issue.hint)}</small>"
         for issue in outcome.issues
     )
     return (
-        f"<tr><td class='{outcome.status}'>{outcome.status}<td><code>{escape(outcome.job.source)}</code><br>"
-        f"<code>{escape(outcome.job.destination)}</code>{told}<td class='number'>{outcome.seconds:.1f}"
+        f"<tr><td class='{outcome.status}'>{outcome.status}<td><code>{markup(outcome.job.source)}</code><br>"
+        f"<code>{markup(outcome.job.destination)}</code>{told}<td class='number'>{outcome.seconds:.1f}"
     )

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from ckptmigrate import runs
-from ckptmigrate.cli.text import SHOWN, shortened, visible
+from ckptmigrate.cli.text import SHOWN, shortened
 from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError
 from ckptmigrate.issues import Issue
+from ckptmigrate.visible import visible
 
 _COMMAND = re.compile(r"  hint:  (?:[\d,]+ of [\d,]+: )?(?:ckptmigrate|printf|rm|pip) ")
 _SENTENCES = ("error: ", "loss: ", "warning: ", "note: ", "  hint:  ")

@@ -13,8 +13,9 @@ from ckptmigrate.cli import options
 from ckptmigrate.cli.answer import Answer, give
 from ckptmigrate.cli.progress import batch_progress
 from ckptmigrate.cli.reports import check_report, write_report
-from ckptmigrate.cli.text import count, visible
+from ckptmigrate.cli.text import count
 from ckptmigrate.errors import UsageError
+from ckptmigrate.visible import visible
 
 if TYPE_CHECKING:
     from ckptmigrate.batch import BatchReport, Entry

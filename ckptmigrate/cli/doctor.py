@@ -11,7 +11,8 @@ import typer
 from ckptmigrate.cli.answer import BLANKS, Answer, give, issue_lines
 from ckptmigrate.cli.options import From, Json, Source
 from ckptmigrate.cli.progress import progress
-from ckptmigrate.cli.text import count, visible
+from ckptmigrate.cli.text import count
+from ckptmigrate.visible import visible
 
 if TYPE_CHECKING:
     from ckptmigrate.doctor import Diagnosis

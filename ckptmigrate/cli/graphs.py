@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ckptmigrate.cli.text import count, visible
+from ckptmigrate.cli.text import count
+from ckptmigrate.visible import visible
 
 _SHOWN = 8  # signatures, or assets, of one graph
 

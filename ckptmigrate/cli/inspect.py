@@ -14,7 +14,8 @@ import typer
 from ckptmigrate.cli.answer import BLANKS, Answer, give, issue_lines
 from ckptmigrate.cli.graphs import graph_facts
 from ckptmigrate.cli.options import From, Json, Source
-from ckptmigrate.cli.text import columns, count, size, visible
+from ckptmigrate.cli.text import columns, count, size
+from ckptmigrate.visible import visible
 
 if TYPE_CHECKING:
     from ckptmigrate.table import Checkpoint, OptimizerState, Tensor, Variable

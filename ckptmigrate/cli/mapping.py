@@ -12,7 +12,8 @@ import typer
 
 from ckptmigrate.cli.answer import BLANKS, Answer, give, issue_lines
 from ckptmigrate.cli.options import Json
-from ckptmigrate.cli.text import columns, count, visible
+from ckptmigrate.cli.text import columns, count
+from ckptmigrate.visible import visible
 
 if TYPE_CHECKING:
     from ckptmigrate.mapping.check import Check

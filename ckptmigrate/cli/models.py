@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ckptmigrate.cli.text import columns, count, shortened, visible
+from ckptmigrate.cli.text import columns, count, shortened
+from ckptmigrate.visible import visible
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report, Row

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ckptmigrate.cli.text import size, visible
+from ckptmigrate.cli.text import size
+from ckptmigrate.visible import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from ckptmigrate.cli.answer import issue_lines
 from ckptmigrate.cli.models import level_of, model_facts, model_lines, model_summary
-from ckptmigrate.cli.text import columns, count, shortened, size, visible
+from ckptmigrate.cli.text import columns, count, shortened, size
 from ckptmigrate.runs import ARROW, collapse, fold
+from ckptmigrate.visible import visible
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report, Row

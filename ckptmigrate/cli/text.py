@@ -1,31 +1,12 @@
-"""Text for people: names made safe for a terminal, columns, sizes, counts, lists cut at twenty."""
+"""Text for people: columns of safe names, sizes, counts, lists cut at twenty."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 
+from ckptmigrate.visible import visible
+
 SHOWN = 20  # of many problems of a kind
-
-# Categories whose characters a terminal obeys, hides or can't encode: control, format (bidirectional overrides, zero
-# width), surrogates (undecodable bytes of a name), unassigned, private, line and paragraph separators.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
-
-
-def visible(text: object) -> str:
-    r"""The text on one line with everything escaped that a terminal would obey or not show.
-
-    >>> visible("red\x1b[31m\n")
-    'red\\x1b[31m\\n'
-    """
-    plain = str(text)
-    if plain.isascii() and plain.isprintable():
-        return plain
-    return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN else c for c in plain)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 127 else repr(character)[1:-1]
 
 
 def columns(rows: Iterable[Sequence[str]], *, right: Sequence[int] = (), indent: str = "  ") -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from ckptmigrate.issues import Issue
+from ckptmigrate.page.frame import frame
 from ckptmigrate.report import Report, Row
 from ckptmigrate.runs import ARROW, collapse, fold
+from ckptmigrate.visible import markup
 
 VERDICTS = {
     "verified": ("Verified", "every tensor was computed again from the source and equals the bytes on disk"),
@@ -45,13 +46,8 @@ def page(report: Report) -> str:
         *_config(report.details.get("config", ())),
         *_histograms(report.details.get("histograms", ())),
     ]
-    name = escape(str(report.target.get("path", "")))
     style, script = ((_HERE / file).read_text("utf-8") for file in ("style.css", "script.js"))
-    return (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f"<meta name='viewport' content='width=device-width, initial-scale=1'><title>{title}: {name}</title>"
-        f"<style>{style}</style></head><body>{''.join(parts)}<script>{script}</script></body></html>\n"
-    )
+    return frame(f"{title}: {report.target.get('path', '')}", style, "".join(parts), script)
 
 
 def _is_done(row: Row) -> bool:
@@ -61,17 +57,17 @@ def _is_done(row: Row) -> bool:
 def _facts(report: Report) -> Iterator[str]:
     named = ((name.replace("_", " "), number) for name, number in report.counts.items() if number)
     chips = ((PROOFS.get(name, name), number) for name, number in named)
-    yield f"<p class='chips'>{''.join(f'<span>{number:,} {escape(name)}</span>' for name, number in chips)}</p><table>"
+    yield f"<p class='chips'>{''.join(f'<span>{number:,} {markup(name)}</span>' for name, number in chips)}</p><table>"
     for word, side in (("from", report.source), ("to", report.target)):
-        path, format_ = (escape(str(side.get(key, ""))) for key in ("path", "format"))
+        path, format_ = (markup(side.get(key, "")) for key in ("path", "format"))
         yield f"<tr><th>{word}<td><code>{path}</code> {format_}"
     if template := report.details.get("template"):
-        yield f"<tr><th>template<td><code>{escape(str(template))}</code>"
+        yield f"<tr><th>template<td><code>{markup(template)}</code>"
     if framework := report.details.get("framework"):
         told = f"{framework.get('checked_by', '')}: {framework.get('restored', 0):,} restored"
-        yield f"<tr><th>checked by<td>{escape(told)}"
+        yield f"<tr><th>checked by<td>{markup(told)}"
     if files := report.target.get("files"):
-        yield f"<tr><th>files<td>{', '.join(escape(str(f).rsplit('/', 1)[-1]) for f in files)}"
+        yield f"<tr><th>files<td>{', '.join(markup(str(f).rsplit('/', 1)[-1]) for f in files)}"
     yield "</table>"
 
 
@@ -93,15 +89,16 @@ def _issue(message: str, issues: Sequence[Issue]) -> str:
     """What is said of one variable, or of many, which are listed behind it."""
     each = [_about(issue, message) for issue in issues]
     if len(issues) == 1:
-        return f"{escape(message)}{'<br>' if each[0] else ''}{each[0]}"
+        return f"{markup(message)}{'<br>' if each[0] else ''}{each[0]}"
     listed = "".join(f"<li>{text}" for text in dict.fromkeys(each) if text)
-    many = f"{escape(message)} <small class='quiet'>x{len(issues):,}</small>"
+    many = f"{markup(message)} <small class='quiet'>x{len(issues):,}</small>"
     return f"<details><summary>{many}</summary><ul>{listed}</ul></details>" if listed else many
 
 
 def _about(issue: Issue, message: str) -> str:
-    name = f"<code>{escape(issue.name)}</code> " if issue.name and issue.name not in message else ""
-    hint = f"<small class='quiet'>{escape(issue.hint)}</small>" if issue.hint else ""
+    name = f"<code>{markup(issue.name)}</code> " if issue.name and issue.name not in message else ""
+    told = "<br>".join(map(markup, issue.hint.splitlines()))
+    hint = f"<small class='quiet'>{told}</small>" if told else ""
     return f"{name}{hint}"
 
 
@@ -120,13 +117,13 @@ def _table(title: str, rows: Sequence[Row], *, has_search: bool = False) -> Iter
 
 def _run(text: str, rows: Sequence[Row]) -> str:
     source, _, target = text.partition(ARROW)
-    name = f"{escape(source)}<br>&rarr; {escape(target)}" if target else escape(source)
+    name = f"{markup(source)}<br>&rarr; {markup(target)}" if target else markup(source)
     details = list(dict.fromkeys(r.detail for r in rows if r.detail))
-    told = [escape(step) for step in rows[0].steps]
-    how = "<br>".join([*told, *(f"<small class='quiet'>{escape(d)}</small>" for d in details[:2])])
-    search = escape(" ".join(f"{r.source} {r.name} {' '.join(r.steps)} {r.detail}" for r in rows).lower(), quote=True)
+    told = [markup(step) for step in rows[0].steps]
+    how = "<br>".join([*told, *(f"<small class='quiet'>{markup(d)}</small>" for d in details[:2])])
+    search = markup(" ".join(f"{r.source} {r.name} {' '.join(r.steps)} {r.detail}" for r in rows).lower())
     if len(rows) > 1:
-        each = "".join(f"<li>{escape(r.source)} &rarr; {escape(r.name)}" for r in rows)
+        each = "".join(f"<li>{markup(r.source)} &rarr; {markup(r.name)}" for r in rows)
         name = f"<details><summary>{name}</summary><ul>{each}</ul></details>"
     count = f"x{len(rows)}" if len(rows) > 1 else ""
     return (
@@ -158,22 +155,22 @@ def _slots(rows: Iterable[Row]) -> Iterator[str]:
     yield f"<h2>Optimizer state and averages <small>{sum(kinds.values()):,}</small></h2><table>"
     for (slot, outcome, steps, detail), number in kinds.items():
         how = "; ".join(steps) or ("as stored" if outcome == "equal" else outcome)
-        more = f" <small class='quiet'>{escape(detail)}</small>" if detail else ""
-        yield f"<tr><td class='name'>{escape(slot)}<td>{escape(how)}{more}<td class='number'>{number:,}"
+        more = f" <small class='quiet'>{markup(detail)}</small>" if detail else ""
+        yield f"<tr><td class='name'>{markup(slot)}<td>{markup(how)}{more}<td class='number'>{number:,}"
     yield "</table>"
 
 
 def _statistics(rows: Iterable[Row]) -> Iterator[str]:
     found = Counter(r.outcome for r in rows if not r.slot and r.name.replace(".", "/").rpartition("/")[2] in STATISTICS)
     if found:
-        told = ", ".join(f"{number:,} {escape(outcome)}" for outcome, number in found.items())
+        told = ", ".join(f"{number:,} {markup(outcome)}" for outcome, number in found.items())
         yield f"<h2>Batch-norm statistics</h2><p>{told}</p>"
 
 
 def _config(changes: Sequence[Mapping[str, str]]) -> Iterator[str]:
     if changes:
         yield f"<h2>pipeline.config <small>{len(changes)}</small></h2><table>"
-        yield from (f"<tr><td class='name'>{escape(c['change'])}<td>{escape(c['why'])}" for c in changes)
+        yield from (f"<tr><td class='name'>{markup(c['change'])}<td>{markup(c['why'])}" for c in changes)
         yield "</table>"
 
 
@@ -201,10 +198,10 @@ def _picture(rows: Sequence[Row]) -> Iterator[str]:
         y, z, thick = places[0][a], places[1][b], 1 + 15 * number / most
         curve = f"M{start:.0f} {y - 4} C {start + turn:.0f} {y - 4}, {far - turn:.0f} {z - 4}, {far:.0f} {z - 4}"
         yield f"<path class='band' stroke-width='{thick:.1f}' d='{curve}'>"
-        yield f"<title>{escape(a)} to {escape(b)}: {number}</title></path>"
+        yield f"<title>{markup(a)} to {markup(b)}: {number}</title></path>"
     for name, y in places[0].items():
-        yield f"<text x='{start - 8:.0f}' y='{y}' text-anchor='end'>{escape(_short(name))}</text>"
-    yield from (f"<text x='{far + 8:.0f}' y='{y}'>{escape(_short(name))}</text>" for name, y in places[1].items())
+        yield f"<text x='{start - 8:.0f}' y='{y}' text-anchor='end'>{markup(_short(name))}</text>"
+    yield from (f"<text x='{far + 8:.0f}' y='{y}'>{markup(_short(name))}</text>" for name, y in places[1].items())
     yield "</svg></div>"
 
 
@@ -233,8 +230,8 @@ def _histograms(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "<small>of what was changed, or started anew</small></h2><div class='grid'>"
     for item in found:
         low, high = item["range"]
-        told = f"{escape('; '.join(item['steps']))}<br>{low:.3g} to {high:.3g}"
-        yield f"<figure>{_bars(item['before'], item['after'])}<figcaption><code>{escape(item['name'])}</code><br>"
+        told = f"{markup('; '.join(item['steps']))}<br>{low:.3g} to {high:.3g}"
+        yield f"<figure>{_bars(item['before'], item['after'])}<figcaption><code>{markup(item['name'])}</code><br>"
         yield f"<small class='quiet'>{told}</small></figcaption></figure>"
     yield "</div>"
 

@@ -11,9 +11,10 @@ from ckptmigrate.batch.work import Outcome
 from ckptmigrate.cli.answer import error_lines, fitted, issue_lines
 from ckptmigrate.cli.options import parse_hyper, parse_size
 from ckptmigrate.cli.progress import batch_progress
-from ckptmigrate.cli.text import columns, count, shortened, size, visible
+from ckptmigrate.cli.text import columns, count, shortened, size
 from ckptmigrate.errors import DamagedError
 from ckptmigrate.issues import Issue
+from ckptmigrate.visible import visible
 
 
 @pytest.mark.parametrize(

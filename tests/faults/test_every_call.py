@@ -66,7 +66,7 @@ def test_a_disk_that_fails(case, at_every_call):
     *failed, last = at_every_call(words, "ENOSPC EIO")
     assert last.code == 0, last.said
     assert commit in last.files
-    assert len(failed) >= 8  # HDF5 writes by itself: tests/faults/test_processes.py limits it
+    assert len(failed) > 8
     for run in failed:
         assert (run.code, run.files) == (7, {}), run.said
         assert run.said.startswith("error: "), run.said

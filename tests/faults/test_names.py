@@ -150,3 +150,105 @@ def test_names_of_files_that_steer_a_terminal(tmp_path, capsys):
             said = capsys.readouterr()
             assert all(c.isprintable() or c == "\n" for c in said.out + said.err), command
             assert "bug" not in said.err
+
+
+STEERING = "a\x1b]0;title\x07\x9b31m\u202eb\u2028c\x7f\n\r\x85d"
+OTHERS = (STEERING, f"{STEERING}/kernel/Adam", f"x/{STEERING}", "\udcff/moving_mean", "[bold]x[/]", "b\tc")
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    """A folder of hostile names: checkpoints of hostile variables, a mapping and a manifest that quote them."""
+    folder = tmp_path / STEERING
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    write(Path(), sorted(OTHERS))
+    write_as = Path(STEERING.replace("/", ""))
+    write_as.mkdir()
+    write(write_as, [STEERING, "w"])
+    text = json.dumps(STEERING)
+    Path("m.yaml").write_text(f"ckptmigrate: 1\ntitle: {text}\nrename:\n  {text}: {text}\n  'x/{{y}}': 'y/{{y}}'\n")
+    Path("bad.yaml").write_text(
+        f"ckptmigrate: 1\n{text}: {text}\nrules: [{{from: {text}, to: '{{{{', do: [{text}]}}]\n"
+    )
+    Path("batch.yaml").write_text(
+        f"ckptmigrate-batch: 1\ndefaults: {{to: npz, {text}: 1}}\nentries: [{{from: {text}, to: 1}}]\n"
+    )
+    Path("p.config").write_text(f"model {{ {STEERING}: 1 }}")
+    Path("q.config").write_text(
+        'model { ssd { num_classes: "\x1b[31m\u202e" feature_extractor { type: "\x1b\u202e" } } }'
+    )
+    return folder
+
+
+COMMANDS = [
+    "inspect m",
+    "inspect m --stats --all",
+    "inspect NAME/m",
+    "inspect NAME",
+    "inspect m --filter NAME",
+    "inspect m --from NAME",
+    "inspect m.index/NAME",
+    "convert m out --to npz --report r.html",
+    "convert m out --to tf2 --dry-run",
+    "convert m NAME --to safetensors",
+    "convert m out --to NAME",
+    "convert m out --to npz --mapping m.yaml",
+    "convert m out --to npz --mapping bad.yaml",
+    "convert m out --to npz --mapping NAME",
+    "convert m out --to npz --drop NAME --reinit NAME",
+    "convert m out --to npz --hyper NAME=1",
+    "convert m out --to keras-h5",
+    "convert m out --to tf1 --template NAME/m",
+    "convert m out --to npz --names NAME",
+    "convert m out --to npz --report NAME",
+    "verify m NAME/m",
+    "verify m NAME",
+    "diff m NAME/m",
+    "diff NAME/m m --rtol 1",
+    "doctor m",
+    "doctor NAME",
+    "doctor m --against NAME/m",
+    "doctor m --pipeline-config p.config",
+    "doctor m --pipeline-config q.config",
+    "mapping list",
+    "mapping show NAME",
+    "mapping check m.yaml",
+    "mapping check bad.yaml",
+    "mapping check m.yaml m NAME/m",
+    "mapping explain m.yaml NAME",
+    "mapping explain NAME NAME",
+    "mapping draft m NAME/m",
+    "mapping draft m m -o d.yaml",
+    "port-detection p.config m out",
+    "port-detection q.config m out",
+    "port-detection NAME m out",
+    "average m m NAME/mean",
+    "average m NAME/m mean",
+    "batch batch.yaml",
+    "batch NAME",
+    "batch --glob */m.index --out NAME/{stem} --to npz --jobs 1 --report b.html",
+    "batch batch.yaml --report b.html",
+    "formats",
+    "NAME",
+    "inspect --NAME",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_hostile_names_safely(command, hostile, capsys):
+    """Text has nothing in it that a terminal obeys or hides; JSON is JSON; pages hold no name as markup or raw."""
+    words = [word.replace("NAME", STEERING) for word in command.split()]
+    capsys.readouterr()
+    for extra in ([], ["--json"]):
+        if extra and words[:2] == ["mapping", "show"]:
+            continue
+        code = main([*words, *extra])
+        said = capsys.readouterr()
+        assert code != 1 or "bug" not in said.out + said.err
+        assert "Traceback" not in said.err
+        assert all(c.isprintable() or c == "\n" for c in said.out + said.err), (said.out + said.err).encode()
+        if extra and code != 2:
+            json.loads(said.out)
+    for made in (*hostile.glob("*.html"), *hostile.glob("d.yaml")):
+        assert all(c.isprintable() or c == "\n" for c in made.read_text("utf-8"))
