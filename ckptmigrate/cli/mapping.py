@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ckptmigrate.cli.answer import BLANKS, Answer, give, issue_lines
-from ckptmigrate.cli.options import Json
+from ckptmigrate.cli.answer import BLANKS, Answer, give, hint_lines, issue_lines
+from ckptmigrate.cli.options import Json, Source
 from ckptmigrate.cli.text import columns, count
+from ckptmigrate.errors import OutputError
 from ckptmigrate.visible import visible
 
 if TYPE_CHECKING:
     from ckptmigrate.mapping.check import Check
+    from ckptmigrate.mapping.draft import Draft
     from ckptmigrate.mapping.explain import Explanation
 
 CHECK_EXAMPLES = """\b
@@ -28,7 +33,12 @@ EXPLAIN_EXAMPLES = """\b
 Examples:
   ckptmigrate mapping explain od/ssd_mobilenet_v2 FeatureExtractor/MobilenetV2/Conv/weights"""
 
-app = typer.Typer(help="List, show, check and explain mapping files.", rich_markup_mode=None)
+DRAFT_EXAMPLES = """\b
+Examples:
+  ckptmigrate mapping draft tf1/model.ckpt-300 tf2/ckpt-1 -o map.yaml
+  ckptmigrate mapping draft bert.ckpt model.safetensors --no-values | less"""
+
+app = typer.Typer(help="List, show, check, explain and draft mapping files.", rich_markup_mode=None)
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A mapping file, or a name of the library.")]
 
@@ -108,6 +118,62 @@ def explain(
         return Answer(lambda: document, lambda: _explained(found), 0 if taken else 5)
 
     raise typer.Exit(give(command, as_json, {"name": name, "explanations": []}))
+
+
+@app.command(epilog=DRAFT_EXAMPLES)
+def draft(
+    source: Source,
+    target: Annotated[str, typer.Argument(metavar="DST", help="A checkpoint of the target model.")],
+    *,
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE", help="Write the mapping here instead of printing it.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing FILE.")] = False,
+    no_values: Annotated[
+        bool, typer.Option("--no-values", help="Compare names and shapes only; read no tensor.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a mapping for two checkpoints: what is certain as rules, the rest as comments to decide."""
+
+    def command() -> Answer:
+        from ckptmigrate.formats import open_checkpoint
+        from ckptmigrate.mapping.draft import draft as run
+        from ckptmigrate.staging import publish_file
+
+        if output and not force and os.path.lexists(output):
+            raise OutputError("exists", where=output, hint="--force replaces it; or name another file")
+        with open_checkpoint(source) as near, open_checkpoint(target) as far:
+            found = run(near, far, values=not no_values)
+        if output:
+            publish_file(Path(output), found.text.encode())
+        lines = (lambda: _draft_lines(found, source, target, output)) if output else found.text.splitlines
+        return Answer(lambda: _draft_json(found, output), lines)
+
+    raise typer.Exit(give(command, as_json, {"file": output, "pairs": [], "unsure": [], "unfilled": []}))
+
+
+def _draft_json(found: Draft, output: str) -> dict[str, Any]:
+    return {
+        "file": output,
+        "pairs": [{"source": name, **asdict(pair)} for name, pair in found.pairs.items()],
+        "unsure": [{"source": name, "candidates": list(others)} for name, others in found.unsure.items()],
+        "unfilled": list(found.unfilled),
+        "text": found.text,
+        "issues": [],
+    }
+
+
+def _draft_lines(found: Draft, source: str, target: str, output: str) -> Iterator[str]:
+    total = len(found.pairs) + len(found.unsure)
+    rules = count(len(found.mapping.rules), "rule")
+    yield f"{visible(output)}: {rules} for {len(found.pairs):,} of {count(total, 'variable')} of the source"
+    if found.unsure:
+        yield f"  {len(found.unsure):,} of the source are left to decide"
+    if found.unfilled:
+        yield f"  {len(found.unfilled):,} of the target are left to fill"
+    words = map(shlex.quote, (output, source, target))
+    yield from hint_lines(f"ckptmigrate mapping check {' '.join(words)}")
 
 
 def _check_json(found: Check) -> dict[str, Any]:

@@ -9,14 +9,15 @@ from itertools import product
 from typing import NamedTuple
 
 from ckptmigrate.mapping.draft import values as compared
-from ckptmigrate.mapping.draft.guesses import BESIDE, Guessing, Kind, beside
+from ckptmigrate.mapping.draft.guesses import ALIKE, BESIDE, Guessing, Kind, beside
 from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, leaf_of, scope_of, systems
 from ckptmigrate.mapping.draft.same_names import same_names
-from ckptmigrate.mapping.draft.turns import Operations, turns
+from ckptmigrate.mapping.draft.turns import Operations, Way, turns
 
 SAME_NAME, VALUES, REST = "same name", "values equal", "the last of its shape"
-SAME_MODEL = 0.4  # share of variables whose shapes the other side has, from where on shapes prove anything
-ALIKE = 0.9  # and from where on what is left is the same
+REORDERED = "it holds the same numbers in another order"
+NO_WAY = "no turn of its axes makes one shape of the other"
+UNTURNED = "nothing tells whether it has to be transposed"
 NORMS = frozenset({"gamma", "beta", "mean", "variance"})
 
 
@@ -41,12 +42,14 @@ class Evidence(NamedTuple):
     Attributes:
         proven: Source -> its proof.
         doubts: Every other source -> what is known of it.
+        unturned: Those of `doubts` of which only the way round is not proven, turned.
         unfilled: Targets that nobody is proven for.
         has_values: Whether values were compared, and told.
     """
 
     proven: Mapping[Row, Proof]
     doubts: Mapping[Row, Doubt]
+    unturned: Mapping[Row, Proof]
     unfilled: tuple[Row, ...]
     has_values: bool
 
@@ -59,7 +62,8 @@ def gather(source: Sequence[Row], target: Sequence[Row], *, values: bool) -> Evi
 class _Gathering:
     def __init__(self, source: Sequence[Row], target: Sequence[Row], values: bool) -> None:
         self.source, self.target = source, target
-        self.is_turned = is_turned(source) != is_turned(target)
+        turned = is_turned(source), is_turned(target)
+        self.way: Way = "" if turned[0] == turned[1] else "to PyTorch" if turned[1] else "from PyTorch"
         self.proven: dict[Row, tuple[Row, str]] = {}
         self.operations: dict[Row, Operations] = {}
         self.reordered: dict[Row, Row] = {}
@@ -76,16 +80,17 @@ class _Gathering:
         self._prove(same_names(near, far, self._agree), SAME_NAME)
         while self._by_names() or self._by_rest():
             pass
-        proofs = {row: Proof(other, ops, why) for row, (other, why), ops in self._settled()}
+        proofs, unturned = self._settled()
         taken = {proof.target for proof in proofs.values()}
         unfilled = tuple(row for row in self.target if row not in taken)
         by_kind: dict[Kind, list[Row]] = defaultdict(list)
-        for row in unfilled:
+        for row in self._left()[1]:
             by_kind[self._kinds[row]].append(row)
             for name in row.all_names():
                 self.named[name].append(row)
-        doubts = {row: self._doubt(row, by_kind) for row in self.source if row not in proofs}
-        return Evidence(proofs, doubts, unfilled, self.has_values)
+        alike = {kind: tuple(rows) for kind, rows in by_kind.items()}
+        doubts = {row: self._doubt(row, alike, unturned) for row in self.source if row not in proofs}
+        return Evidence(proofs, doubts, unturned, unfilled, self.has_values)
 
     def _compare(self) -> None:
         """Reads the tensors whose numbers of elements both sides have."""
@@ -94,19 +99,21 @@ class _Gathering:
         far = compared.prints([row for row in self.target if _size(row) in shared])
         self.has_values = compared.speak(near, far)
         self.prints = near | far if self.has_values else {}
-        for row, other, operations in compared.equal_values(near, far):
-            if operations is None:
+        for row, other in compared.equal_values(near, far).items():
+            told = compared.operations(row, other, near | far)
+            if told is None:
                 self.reordered[row] = other
             else:
                 self.proven[row] = (other, VALUES)
-                self.operations[row] = operations
+                self.operations[row] = told
 
     def _kind(self, row: Row) -> Kind:
         """What must be equal for a pair to be possible."""
         tensor = row.variable.tensor
-        extents = "open" if tensor.is_open else tuple(sorted(row.extents)) if self.is_turned else row.extents
+        extents = "open" if tensor.is_open else tuple(sorted(row.extents)) if self.way else row.extents
         told = self.prints.get(row)
-        return row.role, tensor.dtype.is_float, extents, told.elements if told else None
+        values = row in self.reordered or (told.elements if told else None)
+        return row.role, tensor.dtype.is_float, extents, values
 
     def _agree(self, one: Row, other: Row) -> bool:
         is_open = one.variable.tensor.is_open or other.variable.tensor.is_open
@@ -133,7 +140,9 @@ class _Gathering:
         agreed = {
             row: min(targets, key=lambda one: one[1])
             for row, targets in found.items()
-            if len({target for target, _ in targets}) == 1 and said[next(iter(targets))[0]] == 1
+            if len({target for target, _ in targets}) == 1
+            and said[next(iter(targets))[0]] == 1
+            and self._belongs(row, next(iter(targets))[0])
         }
         self.proven |= agreed
         return bool(agreed)
@@ -155,7 +164,7 @@ class _Gathering:
             families([row for row in near if row not in by_place], one),
             families([row for row in far if row not in taken], other),
             self._kinds.__getitem__,
-            is_same_model=self._alike >= SAME_MODEL,
+            self._alike,
         )
         for guess, evidence in guessing.accepted():
             yield from ((row, target, evidence) for row, target in guess.pairs.items())
@@ -179,14 +188,29 @@ class _Gathering:
             REST,
         )
 
+    def _belongs(self, row: Row, other: Row) -> bool:
+        """Whether the tensors that stand beside two vectors could be one, too."""
+        near, far = self._tensors.get((0, scope_of(row.name))), self._tensors.get((1, scope_of(other.name)))
+        return row.role == TENSOR or not near or not far or any(self._agree(a, b) for a in near for b in far)
+
+    @cached_property
+    def _tensors(self) -> Mapping[tuple[int, str], Sequence[Row]]:
+        """Side and scope -> the tensors that stand there."""
+        found: dict[tuple[int, str], list[Row]] = defaultdict(list)
+        for side, rows in enumerate((self.source, self.target)):
+            for row in rows:
+                if row.role == TENSOR:
+                    found[side, scope_of(row.name)].append(row)
+        return found
+
     @cached_property
     def _alike(self) -> float:
         """The share of all variables, of the side that has more, whose kind the other side has."""
         near, far = (Counter(self._kinds[row] for row in rows) for rows in (self.source, self.target))
         return (near & far).total() / max(len(self.source), len(self.target))
 
-    def _settled(self) -> Iterator[tuple[Row, tuple[Row, str], Operations]]:
-        """The proven pairs whose operations are proven, too: by values, by their shape, by others of their kind."""
+    def _settled(self) -> tuple[dict[Row, Proof], dict[Row, Proof]]:
+        """The pairs whose operations are proven, too: by values, shape, others of one name; and the rest, turned."""
         ways = {
             row: [self.operations[row]] if row in self.operations else self._turns(row, other)
             for row, (other, _) in self.proven.items()
@@ -195,29 +219,35 @@ class _Gathering:
         for row, found in ways.items():
             if len(found) == 1:
                 votes[self._leaves(row)].add(found[0])
+        settled, unturned = {}, {}
         for row, found in ways.items():
+            other, why = self.proven[row]
             told = found if len(found) == 1 else [way for way in found if {way} == votes[self._leaves(row)]]
             if len(told) == 1:
-                yield row, self.proven[row], told[0]
+                settled[row] = Proof(other, told[0], why)
+            elif found:
+                unturned[row] = Proof(other, max(found, key=len), why)
+        return settled, unturned
 
     def _turns(self, row: Row, other: Row) -> list[Operations]:
         if other.variable.tensor.is_open:
             return [()]
-        is_turned = self.is_turned and len(row.extents) > 1
-        return turns(row.shape, other.shape, is_turned=is_turned)
+        if row in self.prints and self.prints[row].is_telling:
+            return [told] if (told := compared.operations(row, other, self.prints)) is not None else []
+        return turns(row.shape, other.shape, self.way if len(row.extents) > 1 else "")
 
     def _leaves(self, row: Row) -> Kind:
         """What variables are kept the same way round in one model: those of one last segment on both sides."""
         other = self.proven[row][0]
         return leaf_of(row.name), leaf_of(other.name), len(row.shape), len(other.shape)
 
-    def _doubt(self, row: Row, by_kind: Mapping[Kind, Sequence[Row]]) -> Doubt:
+    def _doubt(self, row: Row, alike: Mapping[Kind, tuple[Row, ...]], unturned: Mapping[Row, Proof]) -> Doubt:
         if row in self.reordered:
-            return Doubt((self.reordered[row],), "it holds the same numbers in another order")
+            return Doubt((self.reordered[row],), REORDERED)
         if row in self.proven:
-            return Doubt((self.proven[row][0],), "nothing tells whether it has to be transposed")
+            return Doubt((self.proven[row][0],), UNTURNED if row in unturned else NO_WAY)
         kind = self._kinds[row]
-        if found := tuple(by_kind.get(kind, ())):
+        if found := alike.get(kind, ()):
             return Doubt(found, "their shapes are equal, nothing tells which is which")
         namesakes = [other for name in row.all_names() for other in self.named.get(name, ())]
         return Doubt(tuple(dict.fromkeys(namesakes)), "the same name leads to another shape" if namesakes else "")

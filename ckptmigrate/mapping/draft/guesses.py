@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from itertools import islice
 
-from ckptmigrate.mapping.draft.holes import fits
+from ckptmigrate.mapping.draft.holes import Places
 from ckptmigrate.mapping.draft.rows import COMMON, TENSOR, UNKNOWN, Family, Row, parts
 
 NEAREST, FAMILY, ONLY, BESIDE = (
@@ -22,9 +22,13 @@ NEAREST, FAMILY, ONLY, BESIDE = (
     "beside a proven one",
 )
 
-MAX_TRIALS = 100_000  # comparisons of variables of one kind; beyond it they are told apart by nothing
+MAX_TRIALS = 10_000  # pairs of families that are compared for one kind; beyond it nothing tells who is who
 MANY_WAYS = 8  # to pair two families, beyond which they are not looked at one by one
 MANY_SHAPES = 3  # as many shapes that agree in one family are no accident
+
+RELATED = 0.25  # share of variables that are alike from where on words of names prove anything
+SAME_MODEL = 0.4  # and shapes alone
+ALIKE = 0.9  # and that something is left on both sides
 
 Kind = tuple[Hashable, ...]
 KindOf = Callable[[Row], Kind]
@@ -57,17 +61,18 @@ class Guessing:
     Args:
         near, far: The families of both sides.
         kind: What must be equal for a pair to be possible.
-        is_same_model: Whether the two sides' shapes agree enough for shapes to prove anything.
+        alike: The share of all variables whose kind the other side has.
     """
 
-    def __init__(self, near: Sequence[Family], far: Sequence[Family], kind: KindOf, *, is_same_model: bool) -> None:
+    def __init__(self, near: Sequence[Family], far: Sequence[Family], kind: KindOf, alike: float) -> None:
         self.kind = kind
-        self.is_same_model = is_same_model
+        self.alike = alike
         self.of_source: dict[Family, list[Guess]] = {}
         self.of_target: dict[Row, list[Guess]] = defaultdict(list)
         self.frequent = _frequent(far)
-        search = _Search(near, far, kind)
-        for guess in (guess for family in near for guess in search.guesses(family)):
+        search = _Search(far, kind)
+        found = [guess for family in near for guess in search.guesses(family)]
+        for guess in (guess for guess in found if search.is_finished(guess)):
             self.of_source.setdefault(guess.source, []).append(guess)
             for row in guess.targets:
                 self.of_target[row].append(guess)
@@ -100,15 +105,18 @@ class Guessing:
 
     def _evidence(self, guess: Guess, rivals: Sequence[Guess]) -> str:
         """What speaks for a guess that no rival stands against; "" where that is too little."""
+        if self.alike < RELATED:
+            return ""
         if rivals or any(word.lstrip("/") not in COMMON | self.frequent for word in guess.shared):
             return NEAREST
-        if not self.is_same_model or any(row.role == UNKNOWN for row in guess.pairs):
+        if self.alike < SAME_MODEL or any(row.role == UNKNOWN for row in guess.pairs):
             return ""
         if guess.shapes >= MANY_SHAPES:
             return FAMILY
-        one, other = next(iter(guess.pairs.items()))
-        alone = len(self.of_source[guess.source]) == len(self.of_target[other]) == len(guess.pairs) == 1
-        return ONLY if alone and one.role == TENSOR and len(one.extents) > 1 else ""
+        one = next(iter(guess.pairs))
+        is_alone = all(len(self.of_target[row]) == 1 for row in guess.targets)
+        is_large = one.role == TENSOR and len(one.extents) > 1
+        return ONLY if is_alone and len(self.of_source[guess.source]) == 1 and (is_large or self.alike >= ALIKE) else ""
 
 
 def _frequent(families: Sequence[Family]) -> frozenset[str]:
@@ -124,16 +132,19 @@ def _frequent(families: Sequence[Family]) -> frozenset[str]:
 class _Search:
     """Finds the guesses about families of one side among those of the other."""
 
-    def __init__(self, near: Sequence[Family], far: Sequence[Family], kind: KindOf) -> None:
+    def __init__(self, far: Sequence[Family], kind: KindOf) -> None:
         self.kind = kind
         self.profiles = {family: self._profile(family) for family in far}
+        self.places: dict[Family, Places] = {}
         self.holding: dict[Kind, list[Family]] = defaultdict(list)
-        held: Counter[Kind] = Counter()
         for family, profile in self.profiles.items():
-            held.update(profile)
             for one in profile:
                 self.holding[one].append(family)
-        self.trials = Counter({one: n * held[one] for one, n in sum(map(self._profile, near), Counter[Kind]()).items()})
+        self.trials: Counter[Kind] = Counter()
+
+    def is_finished(self, guess: Guess) -> bool:
+        """Whether all guesses about variables of its kinds were found, so that all its rivals are known."""
+        return all(self.trials[self.kind(row)] <= MAX_TRIALS for row in guess.source.members.values())
 
     def guesses(self, family: Family) -> list[Guess]:
         """The ways to pair a family: as a whole, else part by part, in the parts of which most can be paired."""
@@ -149,16 +160,21 @@ class _Search:
         if any(self.trials[one] > MAX_TRIALS for one in profile):
             return []
         rarest = min(profile, key=lambda one: len(self.holding[one]))
+        self.trials.update(dict.fromkeys(profile, len(self.holding[rarest])))
         others = [other for other in self.holding[rarest] if profile <= self.profiles[other]]
         return [guess for other in others for guess in self._between(family, other)]
 
     def _between(self, family: Family, other: Family) -> Iterator[Guess]:
-        near, far = ({n: self.kind(row) for n, row in one.members.items()} for one in (family, other))
+        if other not in self.places:
+            self.places[other] = Places({numbers: self.kind(row) for numbers, row in other.members.items()})
+        places = self.places[other]
+        near = {numbers: self.kind(row) for numbers, row in family.members.items()}
         shared = family.words & other.words
-        found = list(islice(fits(near, far), MANY_WAYS + 1))
+        found = list(islice(places.ways(near), MANY_WAYS + 1))
         if len(found) > MANY_WAYS:
-            kinds = set(near.values())
-            yield Guess(family, frozenset(row for n, row in other.members.items() if far[n] in kinds), shared, {})
+            to = [other.members[numbers] for kind in set(near.values()) for numbers in places.by_kind[kind]]
+            self.trials.update(dict.fromkeys(near.values(), len(to)))
+            yield Guess(family, frozenset(to), shared, {})
             return
         for terms in found:
             to = [other.members[tuple(term.value(numbers) for term in terms)] for numbers in near]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 MAX_TRIED = 200  # numbers that are tried in one place
@@ -29,41 +29,53 @@ class Term(NamedTuple):
 Terms = tuple[Term, ...]
 
 
-def fits(sources: Mapping[Numbers, Hashable], targets: Mapping[Numbers, Hashable]) -> Iterator[Terms]:
-    """Every way in which all sources become targets, no two the same one; an order is kept, never turned round.
+class Places:
+    """The numbers in the names of one family, and what stands there.
 
     Args:
-        sources, targets: The numbers in the names of both families, and what must be equal on the two sides.
+        kinds: Numbers -> what must be equal for something to become what stands there.
     """
-    kinds = list(sources.values())
-    wanted = set(kinds)
-    there = {numbers: kind for numbers, kind in targets.items() if kind in wanted}
-    width = len(next(iter(targets)))
-    heads: list[dict[Numbers, set[Hashable]]] = [defaultdict(set) for _ in range(width)]
-    for numbers, kind in there.items():
-        for column in range(width):
-            heads[column][numbers[: column + 1]].add(kind)
-    values = [sorted(set(column)) for column in zip(*there, strict=True)]
-    spans = [(min(column), max(column)) for column in zip(*sources, strict=True)]
 
-    def extend(terms: Terms, made: list[Numbers]) -> Iterator[Terms]:
-        column = len(terms)
-        if column == width:
-            if len(set(made)) == len(made):
-                yield terms
+    def __init__(self, kinds: Mapping[Numbers, Hashable]) -> None:
+        self.by_kind: dict[Hashable, list[Numbers]] = defaultdict(list)
+        self._heads: list[dict[Numbers, Counter[Hashable]]] = [defaultdict(Counter) for _ in next(iter(kinds))]
+        for numbers, kind in kinds.items():
+            self.by_kind[kind].append(numbers)
+            for column, head in enumerate(self._heads):
+                head[numbers[: column + 1]][kind] += 1
+        self._values = [sorted(set(column)) for column in zip(*kinds, strict=True)]
+
+    def ways(self, sources: Mapping[Numbers, Hashable]) -> Iterator[Terms]:
+        """Every way in which all sources come to places, no two to the same; an order is kept, never turned round."""
+        if len(sources) == 1:
+            for numbers in self.by_kind[next(iter(sources.values()))]:
+                yield tuple(Term(None, number) for number in numbers)
             return
-        for term in _terms(spans, values[column]):
-            more = []
-            for numbers, head, kind in zip(sources, made, kinds, strict=True):
-                longer = (*head, term.value(numbers))
-                if kind not in heads[column].get(longer, ()):
-                    break
-                more.append(longer)
-            else:
-                yield from extend((*terms, term), more)
+        spans = [(min(column), max(column)) for column in zip(*sources, strict=True)]
+        yield from self._extended((), [((), *source) for source in sources.items()], spans)
 
-    if there:
-        yield from extend((), [()] * len(sources))
+    def _extended(
+        self, terms: Terms, made: list[tuple[Numbers, Numbers, Hashable]], spans: Sequence[tuple[int, int]]
+    ) -> Iterator[Terms]:
+        """The ways that begin with these terms, which have made the first number of each: (made, numbers, kind)."""
+        column = len(terms)
+        if column == len(self._heads):
+            yield terms
+            return
+        for term in _terms(spans, self._values[column]):
+            more = [((*head, term.value(numbers)), numbers, kind) for head, numbers, kind in made]
+            if self._has_room(column, more):
+                yield from self._extended((*terms, term), more, spans)
+
+    def _has_room(self, column: int, made: Iterable[tuple[Numbers, Numbers, Hashable]]) -> bool:
+        """Whether behind the first numbers there are enough places of each kind."""
+        heads = self._heads[column]
+        taken: Counter[tuple[Numbers, Hashable]] = Counter()
+        for head, _, kind in made:
+            taken[head, kind] += 1
+            if head not in heads or taken[head, kind] > heads[head][kind]:
+                return False
+        return True
 
 
 def _terms(spans: Sequence[tuple[int, int]], values: Sequence[int]) -> Iterator[Term]:
@@ -71,7 +83,7 @@ def _terms(spans: Sequence[tuple[int, int]], values: Sequence[int]) -> Iterator[
     for hole, (least, greatest) in enumerate(spans):
         for plus in range(values[0] - least, values[-1] - greatest + 1)[:MAX_TRIED]:
             yield Term(hole, plus)
-    for value in values[:MAX_TRIED] if spans else values:
+    for value in values[:MAX_TRIED]:
         yield Term(None, value)
 
 

@@ -12,6 +12,7 @@ from ckptmigrate.mapping.draft.holes import Numbers, Terms, terms_of
 from ckptmigrate.mapping.draft.rows import Row, split, systems
 from ckptmigrate.mapping.draft.turns import Operations
 
+MAX_ENTRIES = 12  # of a table; a longer one is no easier to read than lines
 HOLES = "ijklmnopqrstuvwxyz"
 
 Texts = tuple[str, ...]
@@ -22,14 +23,14 @@ class Line:
     """One line: a pattern, what it becomes, the operations, and the pairs that it stands for.
 
     Attributes:
-        tables: Entries of its holes that are tables, by the hole's name: source -> target.
+        leaves: Last segments that stand behind both patterns, source -> target: a table.
     """
 
     source: str
     target: str
     operations: Operations
     pairs: tuple[tuple[Row, Proof], ...]
-    tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    leaves: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +47,23 @@ def lines(
     rows: Sequence[Row],
     targets: Sequence[Row],
     proven: Mapping[Row, Proof],
-    as_they_are: Iterable[Row],
     separators: tuple[str, str],
+    *,
+    as_they_are: Iterable[Row] = (),
+    named: tuple[str, str] | None = None,
 ) -> tuple[tuple[str, str], list[Line]]:
     """The fewest lines that say the pairs, and the two systems of names that they speak of.
 
     Args:
         rows, targets: All of both sides: those without proof must fit no line.
         proven: The pairs.
-        as_they_are: Rows whose pair is written without holes.
         separators: Of the two sides' names.
+        as_they_are: Rows whose pair is written without holes.
+        named: The systems, where they are settled.
     """
     ways = {
         (one, other): _Lines(rows, proven, one, other, separators).found(set(as_they_are))
-        for one, other in product(_full_systems(rows), _full_systems(targets))
+        for one, other in ([named] if named else product(_full_systems(rows), _full_systems(targets)))
     }
     best = min(ways, key=lambda way: len(ways[way]))
     return best, ways[best]
@@ -102,11 +106,7 @@ class _Lines:
         for row, pair in self.pairs.items():
             if row not in done:
                 groups[split(pair.source)[0], split(pair.target)[0], pair.proof.operations].append(pair)
-        return (
-            literal
-            + trees
-            + _with_tables([line for group in groups.values() for line in self._with_holes(group)], self.separators)
-        )
+        return literal + trees + [line for group in groups.values() for line in self._with_holes(group)]
 
     def _subtrees(self, prefix: str, rows: list[Row]) -> Iterator[Line]:
         """Lines for all that stands below a prefix and keeps its name, or changes nothing but the prefix."""
@@ -216,7 +216,7 @@ def _rendered(
     return source, target
 
 
-def _with_tables(found: Sequence[Line], separators: tuple[str, str]) -> list[Line]:
+def with_tables(found: Sequence[Line], separators: tuple[str, str]) -> list[Line]:
     """Lines that differ in their last segments alone, as one line with a table of these."""
     groups: dict[tuple[str, str, Operations], list[tuple[str, str, Line]]] = defaultdict(list)
     for line in found:
@@ -228,9 +228,10 @@ def _with_tables(found: Sequence[Line], separators: tuple[str, str]) -> list[Lin
     for (head, start, operations), members in groups.items():
         entries = {leaf: end for leaf, end, _ in members}
         is_plain = not any("{" in text for pair in entries.items() for text in pair) and "" not in entries
-        if len(members) == len(entries) == len(set(entries.values())) > 1 and is_plain:
+        is_one_to_one = len(members) == len(entries) == len(set(entries.values()))
+        if is_one_to_one and 1 < len(entries) <= MAX_ENTRIES and is_plain and (head or start):
             pairs = tuple(pair for _, _, line in members for pair in line.pairs)
-            merged.append(Line(f"{head}{{leaf}}", f"{start}{{leaf}}", operations, pairs, {"leaf": entries}))
+            merged.append(Line(head, start, operations, pairs, entries))
         else:
             merged += [line for _, _, line in members]
     return merged

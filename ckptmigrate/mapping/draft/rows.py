@@ -177,7 +177,7 @@ def _is_scale(name: str) -> bool:
 def _words(name: str, role: str) -> Iterable[str]:
     for spelling, word in _SPELLINGS:
         name = spelling.sub(word, name)
-    *scopes, leaf = [part for part in re.split(r"[/.]", name) if part]
+    *scopes, leaf = re.split(r"[/.]", name)
     for scope in scopes:
         yield "/" + _DIGITS.sub("", scope).strip("_").lower()
         yield from (word.lower() for word in _WORD.findall(scope) if len(word) > 1)

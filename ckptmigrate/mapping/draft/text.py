@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ckptmigrate.mapping.draft.evidence import Evidence
-from ckptmigrate.mapping.draft.lines import Line
+from ckptmigrate.mapping.draft.evidence import UNTURNED, Evidence
+from ckptmigrate.mapping.draft.lines import Line, escaped
 from ckptmigrate.mapping.draft.rows import Row
 from ckptmigrate.mapping.names import systems
 from ckptmigrate.runs import collapse, spread
@@ -19,6 +19,11 @@ LISTED = 40  # lines of names of one kind
 MAX_KEY = 900  # characters of a key; YAML allows 1024 bytes
 
 _PLAIN = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./{}+-]|:(?=[A-Za-z0-9]))*", re.ASCII)
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+Entries = tuple[tuple[str, str], ...]
 
 
 class Written(NamedTuple):
@@ -34,20 +39,29 @@ def write(
     evidence: Evidence,
     lines: Sequence[Line],
     *,
+    unturned: Sequence[Line],
     named: tuple[str, str],
     separators: tuple[str, str],
 ) -> Written:
-    """The file."""
+    """The file.
+
+    Args:
+        source, target: The checkpoints.
+        evidence: What is known of their variables.
+        lines: What says the proven pairs.
+        unturned: What would say those that may have to be turned.
+        named, separators: The systems of names that the lines speak of, and what separates segments in these.
+    """
     writer = _Writer()
     writer.head(source, target, evidence, named, separators)
     writer.rules(lines)
-    writer.left(evidence)
+    writer.left(evidence, unturned)
     return Written("\n".join(writer.out) + "\n", writer.places)
 
 
-def quoted(text: str) -> str:
+def quoted(text: str, plain: re.Pattern[str] = _PLAIN) -> str:
     """Text as a YAML scalar that reads as nothing else."""
-    if _PLAIN.fullmatch(text):
+    if plain.fullmatch(text):
         return text
     return '"' + "".join(_escape(c) if c in '"\\' or not c.isprintable() else c for c in text) + '"'
 
@@ -91,7 +105,7 @@ class _Writer:
     def rules(self, lines: Sequence[Line]) -> None:
         tables = _tables(lines)
         if tables:
-            self.out += ["tables:", *(f"  {name}: {_table(dict(entries))}" for entries, name in tables.items())]
+            self.out += ["tables:", *(f"  {name}: {_table(entries)}" for entries, name in tables.items())]
         renames = [line for line in lines if not line.operations and len(line.source) < MAX_KEY]
         shown = [(line, *_named(line, tables)) for line in lines]
         if renames:
@@ -104,24 +118,31 @@ class _Writer:
         if rest:
             self.out.append("rules:")
         for line, source, target in rest:
-            self._add(line, f"  - from: {source}  {_proof(line)}")
-            self.out.append(f"    to: {target}")
-            self.out += [f"    do: [{', '.join(line.operations)}]"] * bool(line.operations)
+            first, *more = _rule(line, source, target)
+            self._add(line, first)
+            self.out += more
 
     def _add(self, line: Line, text: str) -> None:
         self.out.append(text)
         self.places[len(self.out)] = line
 
-    def left(self, evidence: Evidence) -> None:
+    def left(self, evidence: Evidence, unturned: Sequence[Line]) -> None:
         """What is left to decide, as comments."""
+        if unturned:
+            self.out += ["", f"# {UNTURNED[0].upper()}{UNTURNED[1:]}. Under `rules`, with or without `do`:"]
+        for line in unturned:
+            self.out += [f"# {text}" for text in _rule(line, quoted(line.source), quoted(line.target))]
         groups: dict[tuple[str, tuple[Row, ...]], list[Row]] = defaultdict(list)
         for row, doubt in evidence.doubts.items():
-            groups[doubt.why, doubt.candidates].append(row)
+            if row not in evidence.unturned:
+                groups[doubt.why, doubt.candidates].append(row)
         unsure = {key: rows for key, rows in groups.items() if key[1]}
         if unsure:
             self.out += ["", "# To decide: under `rules`, one line for each (`- {from: ..., to: ...}`), or a `drop`."]
-        for (why, candidates), rows in unsure.items():
-            self.out.append(f"# {why}:")
+        said = ""
+        for (why, candidates), rows in sorted(unsure.items(), key=lambda group: group[0][0]):
+            self.out += [f"# {why}:"] * (why != said)
+            said = why
             self.out += _listed((f"- from: {name}" for name in _collapsed(rows)), LISTED, "")
             self.out += _listed((f"    to: {name}" for name in _collapsed(candidates)), SHOWN, "    ")
         unused = [row for (_, candidates), rows in groups.items() if not candidates for row in rows]
@@ -129,7 +150,8 @@ class _Writer:
             self.out += ["", "# Nothing in the target is like these. Under `rules`, to leave them out:"]
             self.out += _listed((f"- drop: {name}" for name in _collapsed(unused)), LISTED, "")
         if evidence.unfilled:
-            self.out += ["", "# Nothing is proven to fill these. Under `rules`, to give them a value:"]
+            hint = "Under `rules`, with `with: zeros`, `ones`, a number or `template`"
+            self.out += ["", f"# Nothing is proven to fill these. {hint}:"]
             names = _collapsed(evidence.unfilled)
             self.out += _listed((f"- fill: {name}" for name in names), LISTED, "")
 
@@ -139,8 +161,10 @@ def _collapsed(rows: Sequence[Row]) -> list[str]:
     by_name = {row.name: row for row in rows}
     found = []
     for run in collapse([row.name for row in rows], [len(row.shape) for row in rows]):
-        times = f"{len(run.names)} of " if len(run.names) > 1 else ""
-        found.append(f"{_visible(run.text)}  # {times}{spread(by_name[name].shape for name in run.names)}")
+        is_one = len(run.names) == 1
+        text = quoted(escaped(run.text)) if is_one else _visible(run.text)
+        times = "" if is_one else f"{len(run.names)} of "
+        found.append(f"{text}  # {times}{spread(by_name[name].shape for name in run.names)}")
     return found
 
 
@@ -162,33 +186,24 @@ def _proof(line: Line) -> str:
     return f"# {len(line.pairs)}{told}: {', '.join(counts)}"
 
 
-Entries = tuple[tuple[str, str], ...]
+def _rule(line: Line, source: str, target: str) -> list[str]:
+    do = [f"    do: [{', '.join(line.operations)}]"] * bool(line.operations)
+    return [f"  - from: {source}  {_proof(line)}", f"    to: {target}", *do]
 
 
 def _tables(lines: Sequence[Line]) -> dict[Entries, str]:
     """The tables that lines use, each once, with the name it gets."""
-    found: dict[Entries, str] = {}
-    for line in lines:
-        for hole, entries in line.tables.items():
-            key = tuple(sorted(entries.items()))
-            found.setdefault(key, f"{hole}_{len(found) + 1}" if found else hole)
-    return found
+    entries = dict.fromkeys(tuple(sorted(line.leaves.items())) for line in lines if line.leaves)
+    return {one: f"leaf_{number}" if number else "leaf" for number, one in enumerate(entries)}
 
 
-def _table(entries: Mapping[str, str]) -> str:
-    if all(one == other for one, other in entries.items()):
-        return f"[{', '.join(map(_item, entries))}]"
-    return "{" + ", ".join(f"{_item(one)}: {_item(other)}" for one, other in entries.items()) + "}"
-
-
-def _item(text: str) -> str:
-    return text if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text, re.ASCII) else quoted(text + " ")[:-2] + '"'
+def _table(entries: Entries) -> str:
+    if all(one == other for one, other in entries):
+        return f"[{', '.join(quoted(one, _NAME) for one, _ in entries)}]"
+    return "{" + ", ".join(f"{quoted(one, _NAME)}: {quoted(other, _NAME)}" for one, other in entries) + "}"
 
 
 def _named(line: Line, tables: Mapping[Entries, str]) -> tuple[str, str]:
-    """Its patterns as YAML, the holes of its tables under the tables' names."""
-    source, target = line.source, line.target
-    for hole, entries in line.tables.items():
-        name = tables[tuple(sorted(entries.items()))]
-        source, target = (text.replace(f"{{{hole}}}", f"{{{name}}}") for text in (source, target))
-    return quoted(source), quoted(target)
+    """Its patterns as YAML, with the table of its leaves behind them."""
+    hole = f"{{{tables[tuple(sorted(line.leaves.items()))]}}}" if line.leaves else ""
+    return quoted(line.source + hole), quoted(line.target + hole)

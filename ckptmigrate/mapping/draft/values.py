@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -43,22 +43,40 @@ def prints(rows: Sequence[Row]) -> dict[Row, Print]:
     return {row: _print(row) for row in rows if row.variable.tensor.dtype.is_raw and row.variable.tensor.has_values}
 
 
-def speak(near: dict[Row, Print], far: dict[Row, Print]) -> bool:
+def speak(near: Mapping[Row, Print], far: Mapping[Row, Print]) -> bool:
     """Whether the two sides hold one model's values, so that variables with other values are others."""
     there = {one.elements for one in far.values()}
     telling = [one.elements in there for one in near.values() if one.is_telling]
     return 2 * sum(telling) > len(telling) > 0
 
 
-def equal_values(near: dict[Row, Print], far: dict[Row, Print]) -> Iterator[tuple[Row, Row, Operations | None]]:
-    """Pairs whose numbers nobody else has, with the operations; None where the numbers lie in another order."""
+def equal_values(near: Mapping[Row, Print], far: Mapping[Row, Print]) -> dict[Row, Row]:
+    """Pairs that hold the same numbers, which nobody else holds."""
     counts = Counter(one.elements for one in near.values())
     there = Counter(one.elements for one in far.values())
     owner = {one.elements: row for row, one in far.items()}
-    for row, one in near.items():
-        if one.is_telling and counts[one.elements] == there[one.elements] == 1:
-            other = owner[one.elements]
-            yield row, other, _operations(row, other, is_in_order=one.order == far[other].order)
+    return {
+        row: owner[one.elements]
+        for row, one in near.items()
+        if one.is_telling and counts[one.elements] == there[one.elements] == 1
+    }
+
+
+def operations(row: Row, other: Row, known: Mapping[Row, Print]) -> Operations | None:
+    """What makes one tensor of another that holds the same numbers; None where no turn of its axes, or several, do."""
+    if known[row].order == known[other].order:
+        return _reshaped(row.shape, other.shape)
+    if not 1 < len(row.extents) <= MAX_RANK:
+        return None
+    wanted = other.extents
+    values = row.variable.tensor.read().reshape(row.extents)
+    target = _raw(other.variable.tensor.read().reshape(wanted))
+    fitting = [
+        axes
+        for axes in permutations(range(len(row.extents)))
+        if tuple(row.extents[axis] for axis in axes) == wanted and np.array_equal(_raw(values.transpose(axes)), target)
+    ]
+    return _transposed(row.shape, other.shape, fitting[0]) if len(fitting) == 1 else None
 
 
 def _print(row: Row) -> Print:
@@ -90,26 +108,6 @@ def _mixed(bits: _Values) -> _Values:
 def _is_telling(bits: _Values) -> bool:
     """Whether there are enough different elements; the first of them tell it, or none of a whole tensor differs."""
     return any(len(np.unique(bits[start : start + CHUNK])) >= MIN_DIFFERENT for start in range(0, bits.size, CHUNK))
-
-
-def _operations(row: Row, other: Row, *, is_in_order: bool) -> Operations | None:
-    if is_in_order:
-        return _reshaped(row.shape, other.shape)
-    if not 1 < len(row.extents) <= MAX_RANK:
-        return None
-    left = [axis for axis, extent in enumerate(row.shape) if extent != 1]
-    wanted = other.extents
-    values, target = row.variable.tensor.read(), other.variable.tensor.read().reshape(wanted)
-    values = values.reshape(row.extents)
-    fitting = [
-        axes
-        for axes in permutations(range(len(left)))
-        if tuple(row.extents[axis] for axis in axes) == wanted
-        and np.array_equal(_raw(values.transpose(axes)), _raw(target))
-    ]
-    if len(fitting) != 1:
-        return None
-    return _transposed(row.shape, other.shape, fitting[0])
 
 
 def _raw(values: _Values) -> _Values:
