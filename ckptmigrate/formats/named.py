@@ -1,9 +1,10 @@
-"""Name-based bundles, as checkpoints and TF1 SavedModels hold them: keys of variables, slots, values of optimizers."""
+"""Name-based files, checkpoints and TF1 SavedModels: keys of variables, slots, values of optimizers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ckptmigrate.formats.bundles import tensors_of
@@ -11,12 +12,14 @@ from ckptmigrate.formats.parts import part_keys
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.issues import Issue
 from ckptmigrate.optimizers import recognise_names
-from ckptmigrate.table import OptimizerState, Role, Variable
+from ckptmigrate.table import OptimizerState, Role, Tensor, Variable
 from ckptmigrate.wire.bundle import Bundle
+
+NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class Named(NamedTuple):
-    """What a name-based bundle holds.
+    """What a name-based file holds.
 
     Attributes:
         variables: By name, which is the key.
@@ -30,13 +33,22 @@ class Named(NamedTuple):
 
 
 def read_named(bundle: Bundle) -> Named:
-    """Tells variables from optimizers' state by their names; reads scalars of optimizers.
+    """A bundle's tensors by their names; reads scalars of optimizers.
 
     Raises:
         DamagedError: An entry contradicts itself.
     """
     joined = part_keys(bundle.entries)
-    tensors = tensors_of(bundle, joined)
+    return named(tensors_of(bundle, joined), joined)
+
+
+def named(tensors: Mapping[str, Tensor], joined: Mapping[str, tuple[str, ...]] = NOTHING) -> Named:
+    """Tells variables from optimizers' state by their names; reads scalars of optimizers.
+
+    Args:
+        tensors: By key.
+        joined: The keys that a tensor stands under, all parts of it, where these are several; by the one in `tensors`.
+    """
     state = recognise_names(tensors)
     counters = frozenset(state.counters)
     variables = {}

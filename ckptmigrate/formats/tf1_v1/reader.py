@@ -11,10 +11,9 @@ from pathlib import Path
 
 from ckptmigrate.dtypes import BY_TF
 from ckptmigrate.errors import CkptMigrateError, SourceError
-from ckptmigrate.formats.roles import role_of
+from ckptmigrate.formats.named import named
 from ckptmigrate.issues import Issue
-from ckptmigrate.optimizers import recognise_names
-from ckptmigrate.table import Checkpoint, Role, Tensor, Variable
+from ckptmigrate.table import Checkpoint, Tensor
 from ckptmigrate.wire.sstable import is_table
 from ckptmigrate.wire.v1 import is_v1, read_v1, read_v1_tensor
 
@@ -46,17 +45,11 @@ def read(path: Path) -> Checkpoint:
     tensors = {
         name: Tensor(entry.shape, BY_TF[entry.dtype], partial(read_v1_tensor, entry)) for name, entry in found.items()
     }
-    state = recognise_names(tensors)
-    counters = frozenset(state.counters)
-    variables = {}
-    for name in state.variables:
-        tensor = tensors[name]
-        role: Role = "counter" if name in counters else role_of(name, tensor.dtype, tensor.shape)
-        variables[name] = Variable(name, tensor, name, role)
+    state = named(tensors)
     return Checkpoint(
         path=path,
         format="tf1-v1",
-        variables=variables,
+        variables=state.variables,
         optimizers=state.optimizers,
         files=files,
         metadata={"num_shards": len(expected)},
