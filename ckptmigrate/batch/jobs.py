@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,7 +78,7 @@ def _jobs_of(entry: Entry, base: Path) -> Iterator[Job]:
 
 def _sources(source: str, base: Path) -> list[Path]:
     whole = base / source
-    if not glob.has_magic(source) or whole.exists():
+    if not glob.has_magic(source) or os.path.exists(whole):  # noqa: PTH110 Path.exists raises of long names
         return [whole]
     found = [Path(name) for name in glob.glob(str(whole), recursive=True)]  # noqa: PTH207 `**` and hidden files as in shells
     return sorted(p for p in found if not _PART.search(p.name) and not (p.name == "checkpoint" and p.is_file()))

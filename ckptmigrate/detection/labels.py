@@ -10,6 +10,7 @@ from ckptmigrate.errors import SourceError
 
 BACKGROUND = 0
 MAX_CLASSES = 1_000_000
+_MAX_DIGITS = 9
 
 
 def read_labels(path: Path) -> dict[int, str]:
@@ -46,6 +47,6 @@ def _value(item: Field, name: str) -> str:
 
 def _number(item: Field, where: str) -> int:
     text = _value(item, "id")
-    if not text.isascii() or not text.isdecimal() or int(text[:9]) > MAX_CLASSES:
+    if not text.isascii() or not text.isdecimal() or len(text) > _MAX_DIGITS or int(text) > MAX_CLASSES:
         raise SourceError(f"expected an id from 1 on, found {text or 'none'!r}", where=where)
     return int(text)

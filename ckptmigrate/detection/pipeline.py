@@ -5,6 +5,7 @@ Facts: object_detection/protos/{pipeline,model,ssd,faster_rcnn,box_predictor,anc
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from ckptmigrate.errors import SourceError
 
 TRUE, FALSE = frozenset({"true", "True", "t", "1"}), frozenset({"false", "False", "f", "0"})
 PREDICTORS = ("convolutional_box_predictor", "weight_shared_convolutional_box_predictor", "mask_rcnn_box_predictor")
+
+INTEGERS = range(-(1 << 31), 1 << 32)  # int32 and uint32, as the configuration's messages have them
+MAX_NUMBER = 1e38  # they hold floats of 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +62,18 @@ class Pipeline:
         """An integer value."""
         value = self.document.text_of(*path)
         try:
-            return default if value is None else int(value, 0)
+            number = default if value is None else int(value, 0)
         except ValueError:
             raise self._wrong(path, "an integer") from None
+        if number not in INTEGERS:
+            raise self._wrong(path, "an integer of 32 bits")
+        return number
 
     def number(self, default: float, *path: str) -> float:
         """A floating-point value."""
         value = self.document.text_of(*path)
         try:
-            return default if value is None else float(value.rstrip("fF") if value[-1:] in "fF" else value)
+            return default if value is None else _finite(value.rstrip("fF") if value[-1:] in "fF" else value)
         except ValueError:
             raise self._wrong(path, "a number") from None
 
@@ -80,7 +87,7 @@ class Pipeline:
     def numbers(self, *path: str) -> tuple[float, ...]:
         """All values of a repeated number."""
         try:
-            return tuple(float(v) for field in self.document.all(*path) for v in field.values)
+            return tuple(_finite(v) for field in self.document.all(*path) for v in field.values)
         except ValueError:
             raise self._wrong(path, "numbers") from None
 
@@ -96,6 +103,13 @@ class Pipeline:
         return SourceError(f"{'.'.join(path)}: expected {expected}, found {found!r}", where=self.where(*path))
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not abs(number) < MAX_NUMBER:
+        raise ValueError
+    return number
+
+
 def read_pipeline(path: str | Path) -> Pipeline:
     """Reads a pipeline.config; a folder stands for the `pipeline.config` in it.
 
@@ -103,7 +117,7 @@ def read_pipeline(path: str | Path) -> Pipeline:
         SourceError: There is no such file, it is no text, no text format (line:column), or no detection model.
     """
     path = Path(path)
-    file = path / "pipeline.config" if path.is_dir() else path
+    file = path / "pipeline.config" if os.path.isdir(path) else path  # noqa: PTH112 Path.is_dir raises of long names
     hint = "name the pipeline.config that the model was trained with; exported models have it beside them"
     return _pipeline(read(file, "a pipeline.config", hint))
 

@@ -28,6 +28,7 @@ from ckptmigrate.mapping.rules import Mapping
 from ckptmigrate.progress import Progress, no_progress
 from ckptmigrate.report import Report
 from ckptmigrate.table import Checkpoint
+from ckptmigrate.wire.reading import lacks
 
 CONFIG = "pipeline.config"
 PREFIX = "ckpt-0"
@@ -227,7 +228,7 @@ def _classes(config: Pipeline, asked: PortOptions) -> NewClasses | None:
 def _beside(path: str, config: Pipeline) -> Path:
     """A path as the configuration has it; where nothing is there, a file of that name beside the configuration."""
     near = Path(config.document.source).parent / Path(path).name
-    return near if not Path(path).exists() and near.exists() else Path(path)
+    return near if lacks(Path(path)) and not lacks(near) else Path(path)
 
 
 def _sharing(config: Pipeline) -> tuple[Issue, ...]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from ckptmigrate.detection.tracked import Shape, Tracked, graph_of, plain, walk
 from ckptmigrate.detection.tracked import Variable as Held
 from ckptmigrate.dtypes import FLOAT32, INT64
+from ckptmigrate.errors import SourceError
 from ckptmigrate.formats.object_paths import layer_path
 from ckptmigrate.formats.roles import role_of
 from ckptmigrate.objects import VALUE_SUFFIX
 from ckptmigrate.table import Checkpoint, Structure, Tensor, Variable
 
+MAX_ELEMENTS = 1 << 28  # of a variable; a head of 20,000 classes has a tenth of them
 _COUNTERS = {"step": "global_step", "save_counter": "save_counter"}
 
 
@@ -35,6 +38,8 @@ def shapes_of(template: Checkpoint) -> dict[str, Shape]:
 
 
 def _variable(path: str, held: Held) -> Variable:
+    if min(held.shape, default=1) < 1 or math.prod(held.shape) > MAX_ELEMENTS:
+        raise SourceError(f"the configuration's model would have a variable {held.name} of shape {list(held.shape)}")
     dtype = INT64 if path in _COUNTERS else FLOAT32
     aliases = {"full_name": (held.name,)}
     if (named := layer_path(path, held.name)) != path:

@@ -73,9 +73,9 @@ def load(mapping: str | Path) -> Mapping:
     """
     path = Path(mapping)
     shipped = library.find(str(mapping))
-    if shipped is not None and not path.is_file():
+    if shipped is not None and not _is_file(path):
         path = shipped
-    elif not path.is_file():
+    elif not _is_file(path):
         raise MappingError(
             f"there is no mapping file {path} and no mapping of that name", hint=library.suggest(str(path))
         )
@@ -174,7 +174,7 @@ class _Loader:
     def _locate(self, including: Path, name: str, shown: str) -> tuple[Path, str] | None:
         """An included file, and what complaints call it: relative to the including file, or a library name."""
         path = including.parent / name
-        if path.suffix in (".yaml", ".yml") and path.is_file():
+        if path.suffix in (".yaml", ".yml") and _is_file(path):
             beside = os.path.normpath(PurePosixPath(shown).parent / name)
             return path.resolve(), beside
         shipped = library.find(name)
@@ -248,9 +248,13 @@ class _Loader:
         path = (file.path.parent / file.reader.text(node, "`template`")).resolve()
         if not self._may_read(path):
             file.reader.complaints.add(node.line, "the template lies outside of the mapping's folder tree")
-        elif not path.is_file():
+        elif not _is_file(path):
             file.reader.complaints.add(node.line, f"the template {path.name} doesn't exist")
         return path
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 Path.is_file raises of names that are too long
 
 
 def _check_header(read: Reader, top: Map) -> None:

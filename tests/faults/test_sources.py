@@ -169,6 +169,8 @@ MAPPINGS = {
     "ckptmigrate: 1\nrename:\n\ta: b\n": 3,
     "ckptmigrate: 1\ninclude: [../../../etc/passwd]\n": 2,
     "ckptmigrate: 1\ninclude: [m.yaml]\n": 2,
+    f"ckptmigrate: 1\ninclude: [{'n' * 300}.yaml]\n": 2,
+    f"ckptmigrate: 1\ntarget: {{template: {'n' * 300}}}\nrename: {{a: b}}\n": 2,
     "\0": 1,
     "{" * 5000: 1,
     "[" * 100_000: 1,

@@ -17,6 +17,7 @@ from ckptmigrate.batch.manifest import read_manifest
 from ckptmigrate.conversion import convert
 from ckptmigrate.detection.labels import read_labels
 from ckptmigrate.detection.pipeline import read_pipeline
+from ckptmigrate.detection.port import port_detection
 from ckptmigrate.doctor import diagnose
 from ckptmigrate.formats import open_checkpoint
 from ckptmigrate.listing import inspect_json
@@ -82,6 +83,11 @@ def _text(path: Path) -> object:
     return read_labels(path) if path.suffix == ".pbtxt" else read_pipeline(path)
 
 
+def _ported(path: Path) -> None:
+    if path.suffix == ".config":
+        port_detection(path, FIXTURES / "od/ssd_mobilenet_v2_tf1", path.parent / "port", dry_run=True)
+
+
 def _checkpoint(change: Callable[[Path, random.Random], None], *seeds: str) -> Reader:
     return Reader(seeds, change, everything, used)
 
@@ -104,6 +110,8 @@ READERS = {
     "state": Reader(("fixtures/tf[12]/*/checkpoint",), of_bytes(texts.words), lambda path: everything(path.parent)),
     "mapping": Reader(("mappings/*/*.yaml",), of_bytes(texts.written), _mapping, lambda path: check(load(path))),
     "manifest": Reader(("tests/fuzz/seeds/*.yaml",), of_bytes(texts.written), read_manifest),
-    "protobuf-text": Reader(("fixtures/od/*/*.config", "tests/fuzz/seeds/*.pbtxt"), of_bytes(texts.words), _text),
+    "protobuf-text": Reader(
+        ("fixtures/od/*/*.config", "tests/fuzz/seeds/*.pbtxt"), of_bytes(texts.words), _text, _ported
+    ),
     "ledger": Reader(("tests/fuzz/seeds/*.jsonl",), of_bytes(mutate.lines), lambda path: Ledger(path).read()),
 }
