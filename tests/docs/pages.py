@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 ELISION = "...\n"  # alone on a line of a transcript: any lines
 
-_BLOCK = re.compile(r"(?:`(?P<file>[\w.]+)`:\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(r"(?:`(?P<file>[\w/]+\.\w+)`:\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 _FRAMEWORK = re.compile(r"^ *(import|from) (tensorflow|tf_keras|keras)\b|^\$ .* framework$", re.MULTILINE)
 
 
@@ -39,7 +39,7 @@ def plain(text: str) -> str:
     text = re.sub(r"(no difference|largest difference [0-9.]+e-\d+ .*)$", "about nothing", text, flags=re.MULTILINE)
     text = re.sub(r"largest difference .* \(.* and .*\)", "largest difference", text)
     text = re.sub(r"(?m)^(  \w+ +\d+ ) +[0-9. e-]+$", r"\1", text)  # a step of resume: its losses, how far apart
-    text = re.sub(r"tensorflow [0-9.]+", "tensorflow", text)
+    text = re.sub(r"\b(tensorflow|tf_keras|Keras) [0-9.]+", r"\1", text)
     return re.sub(r"\b[0-9.]+(e-\d+)? s$", "0.1 s", text, flags=re.MULTILINE)
 
 
