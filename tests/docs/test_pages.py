@@ -1,8 +1,8 @@
 """README.md and docs/*.md are true: their files are written, their commands and scripts run, in the order of the page.
 
 A console block says what `retell` writes; `...` alone on a line stands for any lines. A block with its name in the line
-above (`my_models.py`, a colon behind it) is a file. Another Python block is run; what it prints is the text block behind
-it. `pytest tests/docs --accept` writes the transcripts anew; read the difference before you commit it.
+above (`my_models.py`, a colon behind it) is a file. Any other Python block is run, and prints the text block behind it.
+`pytest tests/docs --accept` writes the transcripts anew; read the difference before you commit it.
 """
 
 from __future__ import annotations
