@@ -55,6 +55,7 @@ class Chosen:
         blocks: The mapping's `optimizers` blocks.
         provenance: {"name", "digest"} of the mapping.
         issues: What choosing found.
+        metadata: What the mapping has a target file say of itself, by format.
     """
 
     mapping: str
@@ -64,6 +65,7 @@ class Chosen:
     blocks: tuple[OptimizerBlock, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def choose(
@@ -116,4 +118,5 @@ def choose(
         mapping.optimizers,
         {"name": mapping.name, "digest": mapping.digest},
         tuple(issues),
+        {"safetensors": dict(told)} if (told := mapping.target.safetensors) and not asked.reverse else {},
     )

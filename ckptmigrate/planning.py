@@ -94,6 +94,7 @@ def planned(
     if chosen.template is None:
         source, told = resized(source, chosen.assignment.fills)
         chosen = replace(chosen, issues=(*chosen.issues, *told))
+    source = replace(source, metadata={**source.metadata, **chosen.metadata})
     writer = target.writer
     assert writer is not None
     _check_held(wanted, target, writer)

@@ -26,7 +26,7 @@ KEYS = (
 )  # fmt: skip
 SIDE_KEYS = {
     "source": ("formats", "requires", "vocabulary", "names", "separator", "slots"),
-    "target": ("formats", "vocabulary", "names", "separator", "template"),
+    "target": ("formats", "vocabulary", "names", "separator", "template", "safetensors"),
 }
 MAX_FILES = 200  # files times prefixes; includes that double at each level reach it quickly
 MAX_LEVELS = 16
@@ -242,6 +242,7 @@ class _Loader:
             separator=file.scope.separators[name == "target"],
             slots={key.text: text for key, text in read.pairs(node.get("slots"), "a slot")},
             template=self._template(file, template) if template else None,
+            safetensors={key.text: text for key, text in read.pairs(node.get("safetensors"), "an entry")},
         )
 
     def _template(self, file: File, node: Node) -> Path | None:

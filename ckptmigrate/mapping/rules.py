@@ -75,6 +75,7 @@ class Side:
         separator: Between segments.
         slots: Endings of home-made optimizers' slots -> canonical slot.
         template: The template shipped with the mapping (target only).
+        safetensors: What a safetensors file says of itself beside the document (target only).
     """
 
     formats: tuple[str, ...] = ()
@@ -84,6 +85,7 @@ class Side:
     separator: str = "/"
     slots: MappingType[str, str] = field(default_factory=dict)
     template: Path | None = None
+    safetensors: MappingType[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,7 +119,7 @@ def test_numbers_of_the_process_do_not_matter(manifests, manifest, checkpoint):
 
 
 def test_auto(checkpoint):
-    bert = checkpoint(["bert/embeddings/word_embeddings", "bert/pooler/dense/kernel"])
+    bert = checkpoint(["bert/embeddings/word_embeddings", "bert/encoder/layer_0/output/dense/kernel"])
     assert library.auto(bert) == "text/bert"
     with pytest.raises(MappingError, match="no mapping of the library"):
         library.auto(checkpoint(["w"]))
