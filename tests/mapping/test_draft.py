@@ -79,8 +79,11 @@ def in_pytorch(name):
 def test_repeated_blocks_become_rules_with_holes(drafted):
     truth = {name: in_pytorch(name) for name in BERT}
     found = drafted(BERT, {truth[name]: shape[::-1] for name, shape in reversed(BERT.items())})
-    assert pairs(found) == truth
-    assert {name for name, pair in found.pairs.items() if pair.operations} == {n for n in BERT if n.endswith("kernel")}
+    square = {name for name, shape in BERT.items() if shape == (8, 8)}  # not even the kernels beside them tell
+    assert pairs(found) == {name: to for name, to in truth.items() if name not in square}
+    assert {name: found.unsure[name] for name in square} == {name: (truth[name],) for name in square}
+    kernels = {name for name in BERT if name.endswith("kernel")}
+    assert {name for name, pair in found.pairs.items() if pair.operations} == kernels - square
     assert "bert/layer_{i:int}/output/dense/kernel" in found.text
     assert len(found.mapping.rules) <= 12
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ckptmigrate.mapping.draft import values as compared
 from ckptmigrate.mapping.draft.guesses import ALIKE, BESIDE, Guessing, Kind, beside
-from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, leaf_of, scope_of, systems
+from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, scope_of, systems
 from ckptmigrate.mapping.draft.same_names import same_names
 from ckptmigrate.mapping.draft.turns import Operations, Way, turns
 
@@ -210,21 +210,16 @@ class _Gathering:
         return (near & far).total() / max(len(self.source), len(self.target))
 
     def _settled(self) -> tuple[dict[Row, Proof], dict[Row, Proof]]:
-        """The pairs whose operations are proven, too: by values, shape, others of one name; and the rest, turned."""
+        """The pairs whose operations are proven, too, by values or shapes; and the rest, which are square, turned."""
         ways = {
             row: [self.operations[row]] if row in self.operations else self._turns(row, other)
             for row, (other, _) in self.proven.items()
         }
-        votes: dict[Kind, set[Operations]] = defaultdict(set)
-        for row, found in ways.items():
-            if len(found) == 1:
-                votes[self._leaves(row)].add(found[0])
         settled, unturned = {}, {}
         for row, found in ways.items():
             other, why = self.proven[row]
-            told = found if len(found) == 1 else [way for way in found if {way} == votes[self._leaves(row)]]
-            if len(told) == 1:
-                settled[row] = Proof(other, told[0], why)
+            if len(found) == 1:
+                settled[row] = Proof(other, found[0], why)
             elif found:
                 unturned[row] = Proof(other, max(found, key=len), why)
         return settled, unturned
@@ -235,11 +230,6 @@ class _Gathering:
         if row in self.prints and self.prints[row].is_telling:
             return [told] if (told := compared.operations(row, other, self.prints)) is not None else []
         return turns(row.shape, other.shape, self.way if len(row.extents) > 1 else "")
-
-    def _leaves(self, row: Row) -> Kind:
-        """What variables are kept the same way round in one model: those of one last segment on both sides."""
-        other = self.proven[row][0]
-        return leaf_of(row.name), leaf_of(other.name), len(row.shape), len(other.shape)
 
     def _doubt(self, row: Row, alike: Mapping[Kind, tuple[Row, ...]], unturned: Mapping[Row, Proof]) -> Doubt:
         if row in self.reordered:
