@@ -103,11 +103,11 @@ def _manifest(model: str, side: str) -> dict[str, tuple[list[int], str]]:
 def texts() -> Iterator[Case]:
     """BERT and GPT-2 to Hugging Face, and TF1's LSTM cells to Keras, by the library's mappings."""
     for name, rules, shapes in (
-        ("bert, 2 layers", "text/bert", bert(2, 8, 32, 50)),
-        ("bert, 12 layers", "text/bert", bert(12, 24, 96, 300)),
-        ("gpt2, 2 layers", "text/gpt2", gpt2(2, 8, 50)),
-        ("gpt2, 12 layers", "text/gpt2", gpt2(12, 24, 300)),
-        ("lstm", "rnn/tf1_lstm", lstm(2, 6, 4)),
+        ("bert, 2 layers", "text/bert_model", bert(2, 8, 32, 50)),
+        ("bert, 12 layers", "text/bert_model", bert(12, 24, 96, 300)),
+        ("gpt2, 2 layers", "text/gpt2_model", gpt2(2, 8, 50)),
+        ("gpt2, 12 layers", "text/gpt2_model", gpt2(12, 24, 300)),
+        ("lstm", str(Path(__file__).with_name("lstm.yaml")), lstm(2, 6, 4)),
     ):
         source = checkpoint((variable(n, shapes[n]) for n in sorted(shapes)), "tf1")
         yield by_rules(rules, ("text", name), source, None)
