@@ -77,7 +77,10 @@ def batch(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that ended early.")] = False,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="E", help="processes, dask, or dask:tcp://HOST:PORT.")
+        str,
+        typer.Option(
+            "--engine", metavar="ENGINE", help="What runs the jobs: processes, dask, or dask:tcp://HOST:PORT."
+        ),
     ] = "processes",
     report: Annotated[str, typer.Option("--report", metavar="FILE", help="Also write a summary, .json or .html.")] = "",
     as_json: options.Json = False,

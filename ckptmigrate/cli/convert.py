@@ -114,18 +114,21 @@ def verify(
         ),
     ] = "",
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="For resume: training steps of each side. Default 5.")
+        int | None,
+        typer.Option("--steps", metavar="N", min=1, help="For resume: training steps of each side. Default 5."),
     ] = None,
     rtol: Annotated[
         float | None,
         typer.Option(
             "--rtol",
+            metavar="X",
             min=0,
             help="For forward and resume: tolerance, of an output's (default 1e-4) or weight's (1e-5) largest value.",
         ),
     ] = None,
     atol: Annotated[
-        float | None, typer.Option("--atol", min=0, help="For forward and resume: absolute tolerance. Default 1e-6.")
+        float | None,
+        typer.Option("--atol", metavar="X", min=0, help="For forward and resume: absolute tolerance. Default 1e-6."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -162,8 +165,8 @@ def diff(
     drop: options.Drop = None,
     reinit: options.Reinit = None,
     seed: options.Seed = 0,
-    rtol: Annotated[float, typer.Option("--rtol", min=0, help="Relative tolerance.")] = 0.0,
-    atol: Annotated[float, typer.Option("--atol", min=0, help="Absolute tolerance.")] = 0.0,
+    rtol: Annotated[float, typer.Option("--rtol", metavar="X", min=0, help="Relative tolerance.")] = 0.0,
+    atol: Annotated[float, typer.Option("--atol", metavar="X", min=0, help="Absolute tolerance.")] = 0.0,
     as_json: options.Json = False,
 ) -> None:
     """Compare two checkpoints, whatever their formats. Exit code 1 when they differ."""

@@ -53,7 +53,6 @@ def _app(words: Sequence[str]) -> typer.Typer:
     """The command line with the one command that is asked for, which is what starts fast; else with all of them."""
     app = typer.Typer(
         name="ckptmigrate",
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

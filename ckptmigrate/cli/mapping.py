@@ -62,7 +62,7 @@ def list_(*, as_json: Json = False) -> None:
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name of the library.")]) -> None:
-    """Print a mapping of the library, to read it or to start your own from it."""
+    """Print a mapping of the library. To read it, or to start your own from it."""
 
     def command() -> Answer:
         from ckptmigrate.mapping import library
@@ -79,10 +79,10 @@ def check(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Try it on this checkpoint.")] = "",
     target: Annotated[str, typer.Argument(metavar="DST", help="With the names and shapes of this one.")] = "",
     *,
-    strict: Annotated[bool, typer.Option("--strict", help="Make errors of warnings.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Map made-up names there and back, run the examples, and say what shapes can't prove. Needs no checkpoint."""
+    """Check a mapping; needs no checkpoint. Maps made-up names there and back, runs the examples."""
 
     def command() -> Answer:
         from ckptmigrate.formats import open_checkpoint
@@ -106,7 +106,7 @@ def explain(
     *,
     as_json: Json = False,
 ) -> None:
-    """Say which rule takes a name, with which values, what it becomes, and which rules lost."""
+    """Say which rule takes a name. With which values, what it becomes, and which rules lost."""
 
     def command() -> Answer:
         from ckptmigrate.mapping.explain import explain_both
@@ -134,7 +134,7 @@ def draft(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a mapping for two checkpoints: what is certain as rules, the rest as comments to decide."""
+    """Write a mapping for two checkpoints. What is certain as rules, the rest as comments to decide."""
 
     def command() -> Answer:
         from ckptmigrate.formats import open_checkpoint

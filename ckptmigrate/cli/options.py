@@ -119,7 +119,7 @@ Template = Annotated[
 ]
 Names = Annotated[
     str,
-    typer.Option("--names", metavar="SYSTEM", help="Call variables by this name: key, full_name, layer_path."),
+    typer.Option("--names", metavar="SYSTEM", help="Which of their names variables go by: key, full_name, layer_path."),
 ]
 AveragesOption = Annotated[
     Averages | None,
@@ -138,22 +138,23 @@ Reinit = Annotated[
         "else as Keras does. May be repeated.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the numbers that --reinit draws.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The seed of the numbers that --reinit draws.")]
 FlavorOption = Annotated[
-    Flavor | None, typer.Option("--flavor", help="The Keras it is for: object paths, names, dialect.")
+    Flavor | None,
+    typer.Option("--flavor", help="The Keras that is to load DST. Decides object paths, names and --dialect."),
 ]
 OptimizerOption = Annotated[
     Optimizer | None,
     typer.Option("--optimizer", help="Optimizer state: keep it, drop it, or start it fresh. Default: keep."),
 ]
 DialectOption = Annotated[
-    Dialect | None, typer.Option("--dialect", help="Optimizer conventions to write the state in.")
+    Dialect | None, typer.Option("--dialect", help="Whose optimizer is to read the state in DST.")
 ]
 Hyper = Annotated[
     list[str] | None,
     typer.Option("--hyper", metavar="NAME=VALUE", help="A hyperparameter that SRC lacks. May be repeated."),
 ]
-DType = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="Cast floats to this type.")]
+DType = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="Cast floats to this type, such as float16.")]
 MaxShardSize = Annotated[
     str | None, typer.Option("--max-shard-size", metavar="SIZE", help="Largest output file, such as 5GB.")
 ]
