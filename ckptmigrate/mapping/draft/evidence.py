@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from ckptmigrate.mapping.draft import values as compared
 from ckptmigrate.mapping.draft.guesses import ALIKE, BESIDE, Guessing, Kind, beside
-from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, scope_of, systems
+from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, leaf_of, scope_of, systems
 from ckptmigrate.mapping.draft.same_names import same_names
 from ckptmigrate.mapping.draft.turns import Operations, Way, turns
 
 SAME_NAME, VALUES, REST = "same name", "values equal", "the last of its shape"
 REORDERED = "it holds the same numbers in another order"
 NO_WAY = "no turn of its axes makes one shape of the other"
-UNTURNED = "nothing tells whether it has to be transposed"
+UNTURNED = "nothing tells whether they have to be transposed"
 NORMS = frozenset({"gamma", "beta", "mean", "variance"})
 
 
@@ -25,8 +25,8 @@ class Proof(NamedTuple):
     """Who a variable is on the other side, how it gets there, and what proves it."""
 
     target: Row
-    operations: Operations
     evidence: str
+    operations: Operations
 
 
 class Doubt(NamedTuple):
@@ -215,13 +215,21 @@ class _Gathering:
             row: [self.operations[row]] if row in self.operations else self._turns(row, other)
             for row, (other, _) in self.proven.items()
         }
-        settled, unturned = {}, {}
+        settled = {row: Proof(*self.proven[row], found[0]) for row, found in ways.items() if len(found) == 1}
+        others: dict[tuple[str, str], set[bool]] = defaultdict(set)
+        for row, proof in settled.items():
+            if len(row.extents) > 1:
+                others[_leaves(row, proof.target)].add(any("transpose" in text for text in proof.operations))
+        unturned = {}
         for row, found in ways.items():
-            other, why = self.proven[row]
-            if len(found) == 1:
-                settled[row] = Proof(other, found[0], why)
-            elif found:
-                unturned[row] = Proof(other, max(found, key=len), why)
+            if len(found) > 1:
+                target, why = self.proven[row]
+                leaves = _leaves(row, target)
+                told = others[leaves]
+                hint = f"; all others of {' -> '.join(leaves)} {'are' if True in told else 'are not'}" * (
+                    len(told) == 1
+                )
+                unturned[row] = Proof(target, why + hint, max(found, key=len))
         return settled, unturned
 
     def _turns(self, row: Row, other: Row) -> list[Operations]:
@@ -241,6 +249,11 @@ class _Gathering:
             return Doubt(found, "their shapes are equal, nothing tells which is which")
         namesakes = [other for name in row.all_names() for other in self.named.get(name, ())]
         return Doubt(tuple(dict.fromkeys(namesakes)), "the same name leads to another shape" if namesakes else "")
+
+
+def _leaves(row: Row, other: Row) -> tuple[str, str]:
+    """The last segments of a pair: variables of one are most often kept the same way round."""
+    return leaf_of(row.name), leaf_of(other.name)
 
 
 def _size(row: Row) -> tuple[str, int]:

@@ -8,7 +8,7 @@ about the same variables shares fewer words: all of the rival's, and not all of 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -67,56 +67,73 @@ class Guessing:
     def __init__(self, near: Sequence[Family], far: Sequence[Family], kind: KindOf, alike: float) -> None:
         self.kind = kind
         self.alike = alike
+        self._taken: set[Row] = set()
+        self._settled: set[Family] = set()
         self.of_source: dict[Family, list[Guess]] = {}
         self.of_target: dict[Row, list[Guess]] = defaultdict(list)
         self.frequent = _frequent(far)
         search = _Search(far, kind)
         found = [guess for family in near for guess in search.guesses(family)]
         for guess in (guess for guess in found if search.is_finished(guess)):
-            self.of_source.setdefault(guess.source, []).append(guess)
-            for row in guess.targets:
-                self.of_target[row].append(guess)
+            self._add(guess)
 
     def accepted(self) -> Iterator[tuple[Guess, str]]:
         """Guesses without a rival, what the earlier ones leave included, each with its evidence."""
-        taken: set[Row] = set()
-        settled: set[Family] = set()
-
-        def is_live(guess: Guess) -> bool:
-            is_open = taken.isdisjoint(guess.targets) if guess.pairs else not guess.targets <= taken
-            return is_open and guess.source not in settled
-
         changed = True
         while changed:
             changed = False
-            for family, guesses in self.of_source.items():
-                live = [guess for guess in guesses if is_live(guess)]
-                best = max(live, key=lambda guess: len(guess.shared), default=None)
-                if best is None or not best.pairs:
-                    continue
-                rivals = [guess for guess in live if guess is not best]
-                for row in best.targets:
-                    rivals += [g for g in self.of_target[row] if g.source is not family and is_live(g)]
-                if all(rival.shared < best.shared for rival in rivals) and (evidence := self._evidence(best, rivals)):
-                    settled.add(family)
-                    taken |= best.targets
+            for family in list(self.of_source):
+                if (found := self._accept(family)) is not None:
                     changed = True
-                    yield best, evidence
+                    yield found
 
-    def _evidence(self, guess: Guess, rivals: Sequence[Guess]) -> str:
-        """What speaks for a guess that no rival stands against; "" where that is too little."""
+    def _accept(self, family: Family) -> tuple[Guess, str] | None:
+        """The one guess about a family, as far as no other family could stand in its place."""
+        live = [guess for guess in self.of_source[family] if self._is_live(guess)]
+        best = max(live, key=lambda guess: len(guess.shared), default=None)
+        if best is None or not best.pairs or not all(g.shared < best.shared for g in live if g is not best):
+            return None
+        others = {g for row in best.targets for g in self.of_target[row] if g.source is not family and self._is_live(g)}
+        disputed = {row for g in others if not g.shared < best.shared for row in g.targets}
+        guess, rest = _parted(best, disputed)
+        has_rivals = len(live) > 1 or any(not guess.targets.isdisjoint(g.targets) for g in others)
+        is_only = len(self.of_source[family]) == 1 and all(len(self.of_target[row]) == 1 for row in guess.targets)
+        if not guess.pairs or not (evidence := self._evidence(guess, has_rivals=has_rivals, is_only=is_only)):
+            return None
+        self._settled.add(family)
+        self._taken |= guess.targets
+        if rest.pairs:
+            self._add(rest)
+        return guess, evidence
+
+    def _is_live(self, guess: Guess) -> bool:
+        is_open = self._taken.isdisjoint(guess.targets) if guess.pairs else not guess.targets <= self._taken
+        return is_open and guess.source not in self._settled
+
+    def _add(self, guess: Guess) -> None:
+        self.of_source.setdefault(guess.source, []).append(guess)
+        for row in guess.targets:
+            self.of_target[row].append(guess)
+
+    def _evidence(self, guess: Guess, *, has_rivals: bool, is_only: bool) -> str:
+        """What speaks for a guess that shares more words than any rival; "" where that is too little.
+
+        Args:
+            guess: The guess.
+            has_rivals: Whether it has rivals now.
+            is_only: Whether it never had one.
+        """
         if self.alike < RELATED:
             return ""
-        if rivals or any(word.lstrip("/") not in COMMON | self.frequent for word in guess.shared):
+        if has_rivals or any(word.lstrip("/") not in COMMON | self.frequent for word in guess.shared):
             return NEAREST
         if self.alike < SAME_MODEL or any(row.role == UNKNOWN for row in guess.pairs):
             return ""
         if guess.shapes >= MANY_SHAPES:
             return FAMILY
         one = next(iter(guess.pairs))
-        is_alone = all(len(self.of_target[row]) == 1 for row in guess.targets)
         is_large = one.role == TENSOR and len(one.extents) > 1
-        return ONLY if is_alone and len(self.of_source[guess.source]) == 1 and (is_large or self.alike >= ALIKE) else ""
+        return ONLY if is_only and (is_large or self.alike >= ALIKE) else ""
 
 
 def _frequent(families: Sequence[Family]) -> frozenset[str]:
@@ -127,6 +144,19 @@ def _frequent(families: Sequence[Family]) -> frozenset[str]:
             counts[word.lstrip("/")] += len(family.members)
     total = sum(len(family.members) for family in families)
     return frozenset(word for word, count in counts.items() if 2 * count > total)
+
+
+def _parted(guess: Guess, disputed: Collection[Row]) -> tuple[Guess, Guess]:
+    """A guess without the pairs of some targets, and these as a guess of their own."""
+    if not disputed:
+        return guess, Guess(guess.source, frozenset(), guess.shared, {})
+    found = []
+    for is_disputed in (False, True):
+        pairs = {one: other for one, other in guess.pairs.items() if (other in disputed) == is_disputed}
+        members = {numbers: row for numbers, row in guess.source.members.items() if row in pairs}
+        source = Family(members, guess.source.words)
+        found.append(Guess(source, frozenset(pairs.values()), guess.shared, pairs))
+    return found[0], found[1]
 
 
 class _Search:

@@ -51,11 +51,10 @@ class Places:
             for numbers in self.by_kind[next(iter(sources.values()))]:
                 yield tuple(Term(None, number) for number in numbers)
             return
-        spans = [(min(column), max(column)) for column in zip(*sources, strict=True)]
-        yield from self._extended((), [((), *source) for source in sources.items()], spans)
+        yield from self._extended((), [((), *source) for source in sources.items()], _spans(sources))
 
     def _extended(
-        self, terms: Terms, made: list[tuple[Numbers, Numbers, Hashable]], spans: Sequence[tuple[int, int]]
+        self, terms: Terms, made: list[tuple[Numbers, Numbers, Hashable]], spans: Mapping[int, tuple[int, int]]
     ) -> Iterator[Terms]:
         """The ways that begin with these terms, which have made the first number of each: (made, numbers, kind)."""
         column = len(terms)
@@ -78,9 +77,18 @@ class Places:
         return True
 
 
-def _terms(spans: Sequence[tuple[int, int]], values: Sequence[int]) -> Iterator[Term]:
+def _spans(sources: Iterable[Numbers]) -> dict[int, tuple[int, int]]:
+    """The least and the greatest number in each hole; of holes that move together, in the first."""
+    found: dict[Numbers, tuple[int, tuple[int, int]]] = {}
+    for hole, column in enumerate(zip(*sources, strict=True)):
+        moves = tuple(number - min(column) for number in column)
+        found.setdefault(moves, (hole, (min(column), max(column))))
+    return dict(found.values())
+
+
+def _terms(spans: Mapping[int, tuple[int, int]], values: Sequence[int]) -> Iterator[Term]:
     """What a number of the target may be, given the least and the greatest of each hole."""
-    for hole, (least, greatest) in enumerate(spans):
+    for hole, (least, greatest) in spans.items():
         for plus in range(values[0] - least, values[-1] - greatest + 1)[:MAX_TRIED]:
             yield Term(hole, plus)
     for value in values[:MAX_TRIED]:

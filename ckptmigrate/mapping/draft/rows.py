@@ -32,6 +32,8 @@ _SPELLINGS = (
     (re.compile(r"batch_?norm(?:alization)?", re.IGNORECASE), "/bn/"),
     (re.compile(r"layer_?norm(?:alization)?", re.IGNORECASE), "/ln/"),
     (re.compile(r"(depthwise|pointwise)_weights", re.IGNORECASE), r"\1_kernel"),
+    (re.compile(r"(?<![A-Za-z])dw(?![A-Za-z])", re.IGNORECASE), "depthwise"),
+    (re.compile(r"(?<![A-Za-z])pw(?![A-Za-z])", re.IGNORECASE), "pointwise"),
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NUMBER = re.compile(r"(?<![0-9])(0|[1-9][0-9]{0,8})(?![0-9])", re.ASCII)

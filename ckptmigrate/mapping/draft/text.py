@@ -149,11 +149,12 @@ class _Writer:
         if unused:
             self.out += ["", "# Nothing in the target is like these. Under `rules`, to leave them out:"]
             self.out += _listed((f"- drop: {name}" for name in _collapsed(unused)), LISTED, "")
-        if evidence.unfilled:
+        turned = {proof.target for proof in evidence.unturned.values()}
+        unfilled = [row for row in evidence.unfilled if row not in turned]
+        if unfilled:
             hint = "Under `rules`, with `with: zeros`, `ones`, a number or `template`"
             self.out += ["", f"# Nothing is proven to fill these. {hint}:"]
-            names = _collapsed(evidence.unfilled)
-            self.out += _listed((f"- fill: {name}" for name in names), LISTED, "")
+            self.out += _listed((f"- fill: {name}" for name in _collapsed(unfilled)), LISTED, "")
 
 
 def _collapsed(rows: Sequence[Row]) -> list[str]:
