@@ -13,6 +13,7 @@ from ckptmigrate.errors import MappingError, UsageError
 from ckptmigrate.formats import open_checkpoint
 from ckptmigrate.formats.format import WriteOptions
 from ckptmigrate.verification import diff, verify
+from ckptmigrate.wire.bundle import read_bundle
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 NAMED = {
@@ -213,6 +214,17 @@ def test_what_a_mapping_could_not_put_in_stays_left_out(tmp_path):
     }
     with open_checkpoint(out) as written:
         assert written.metadata["provenance"]["left_out"] == ["matrix", "none", "scalar", "vocabulary"]
+
+
+@pytest.mark.parametrize("optimizer", ["keep", "fresh"])
+@pytest.mark.parametrize("name", ["estimator_dnn_parts", "estimator_linear_parts", "adam_scopes"])
+def test_a_template_of_tf1_tells_the_keys_of_slots(name, optimizer, tmp_path):
+    """What stands in scopes, and under a key for each part of a variable, is what a graph of TF1 looks for."""
+    source = next((FIXTURES / "tf1" / name).glob("*.index")).with_suffix("")
+    assert convert(source, tmp_path / "tf2", to="tf2").exit_code == 0
+    report = convert(tmp_path / "tf2", tmp_path / "back", to="tf1", template=source, optimizer=optimizer)
+    assert report.exit_code == 0, report.issues
+    assert read_bundle(tmp_path / "back").entries.keys() == read_bundle(source).entries.keys()
 
 
 def test_arrays_that_tf1_reads_as_slots_are_the_same(tmp_path):

@@ -129,8 +129,8 @@ def move_template_state(way: Way, moves: Sequence[Moved], fills: Sequence[Planne
     state = replace(
         way.conversion.state,
         name=way.name,
-        scalars={p.name: Stored("", p.tensor) for p in scalars},
-        slots={SlotKey(p.name, p.slot): Stored("", p.tensor) for p in planned},
+        scalars={p.name: way.stored(p) for p in scalars},
+        slots={SlotKey(p.name, p.slot): way.stored(p) for p in planned},
         order=(),
         unbound=(),
     )

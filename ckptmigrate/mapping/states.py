@@ -46,7 +46,7 @@ def move_states(
     bound = with_owners(planning, states, places, moves)
     averages = [*averages, *(state for state in bound if state.kind == EMA)]
     parts = [part for state in bound if state.kind != EMA for part in _split(state, planning)]
-    names = _target_names(planning, parts, places)
+    names = _target_names(planning, parts, places, moves)
     by_name = {place.name: place for place in places}
     moved = []
     for (state, block), name in zip(parts, names, strict=True):
@@ -264,16 +264,23 @@ def _split(state: OptimizerState, planning: Planning) -> list[_Part]:
     return parts
 
 
-def _target_names(planning: Planning, parts: Sequence[_Part], places: Sequence[OptimizerState]) -> list[str]:
+def _target_names(
+    planning: Planning, parts: Sequence[_Part], places: Sequence[OptimizerState], moves: Sequence[Moved]
+) -> list[str]:
     """Where each state goes: by block, where the template has it, its own name, else `optimizer`, `optimizer_1`..."""
     options = planning.options
     have = [place.name for place in places]
+    renamed = {m.move.sources[0]: m.move.targets[0] for m in moves if len(m.move.sources) == len(m.move.targets) == 1}
     taken: list[str] = []
     for state, block in parts:
         base = block.target or state.name
         if not block.target:
+            trained = {renamed.get(key.variable, "") for key in state.slots}
+            there = [p.name for p in places if trained and trained == {key.variable for key in p.slots}]
             if len(have) == len(parts) == 1:
                 base = have[0]
+            elif state.name not in have and len(there) == 1:
+                base = there[0]
             elif options.target_format in OBJECT_BASED and state.dialect == "tf1" and state.name not in have:
                 base = "optimizer"
         taken.append(_free(base, taken))

@@ -81,9 +81,6 @@ CHANGED: dict[tuple[str, str], tuple[str, ...]] = {
     ("tf2-gan", "tf1"): ("*_optimizer.*",),
     ("tf2-keras2_gan", "tf1"): ("*_optimizer.*",),
     **{(f"tf2-optimizers_keras{n}", "tf1"): ("*_optimizer.*", "*:?*") for n in (2, 3)},
-    ("tf2-optimizers_legacy", "tf1"): ("*_optimizer.*", "training*.*"),
-    ("tf1-keras_optimizers", "tf2"): ("training*.*",),
-    ("tf1-keras_optimizers_later", "tf2"): ("training*.*",),
     # left out as the refusal said
     ("keras-v3-keras2_weights", "tf2"): ("optimizer.*", "optimizer/vars/*:?"),
     ("tf2-keras_amsgrad", "tf1"): ("*:vhat",),
