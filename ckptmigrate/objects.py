@@ -5,6 +5,7 @@ Follows tensorflow/core/protobuf/trackable_object_graph.proto. Local names are n
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 VARIABLE_VALUE = "VARIABLE_VALUE"
@@ -13,6 +14,9 @@ VALUE_SUFFIX = ATTRIBUTES + VARIABLE_VALUE
 OPTIMIZER_SLOT = "/.OPTIMIZER_SLOT/"
 OBJECT_CONFIG = "OBJECT_CONFIG_JSON"
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+_ESCAPED = re.compile(r"\.[.S]")
+_MEANT = {"..": ".", ".S": "/"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +78,4 @@ def unescape(name: str) -> str:
     >>> unescape("x.Sy..z")
     'x/y.z'
     """
-    out, i = [], 0
-    while i < len(name):
-        pair = name[i : i + 2]
-        out.append({"..": ".", ".S": "/"}.get(pair, name[i]))
-        i += 2 if pair in ("..", ".S") else 1
-    return "".join(out)
+    return _ESCAPED.sub(lambda pair: _MEANT[pair[0]], name) if "." in name else name

@@ -17,6 +17,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 _MAX_VARINT = 10  # bytes of a 64-bit varint; a longer run of continuation bits is damage
 _UINT64 = 0xFFFFFFFFFFFFFFFF
+_SHORT = tuple(bytes([value]) for value in range(0x80))  # varints of one byte: most lengths and all tags
 _FIXED = {FIXED32: struct.Struct("<I"), FIXED64: struct.Struct("<Q")}
 
 
@@ -149,6 +150,8 @@ def varint(value: int) -> bytes:
     >>> varint(300).hex(), varint(0).hex()
     ('ac02', '00')
     """
+    if 0 <= value < len(_SHORT):
+        return _SHORT[value]
     value &= _UINT64
     out = bytearray()
     while value > 0x7F:
