@@ -152,8 +152,9 @@ def _variable(variable: Variable, stats: bool) -> dict[str, Any]:
 def _optimizer(state: OptimizerState, stats: bool) -> dict[str, Any]:
     def stored(item: Stored) -> dict[str, Any]:
         tensor = item.tensor
-        numbers = {"stats": statistics(tensor)} if stats else {}
-        return {"key": item.key, "dtype": tensor.dtype.name, "shape": list(tensor.shape), **numbers}
+        more: dict[str, Any] = {"copies": list(item.copies)} if item.copies else {}
+        more |= {"stats": statistics(tensor)} if stats else {}
+        return {"key": item.key, "dtype": tensor.dtype.name, "shape": list(tensor.shape), **more}
 
     document: dict[str, Any] = {
         "name": state.name,

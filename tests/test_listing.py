@@ -11,6 +11,7 @@ import pytest
 
 from ckptmigrate import dtypes
 from ckptmigrate.errors import DamagedError
+from ckptmigrate.formats import open_checkpoint
 from ckptmigrate.issues import Issue
 from ckptmigrate.listing import inspect_json, selected, statistics, value
 from ckptmigrate.table import Checkpoint, OptimizerState, SlotKey, Stored, Tensor, Variable
@@ -126,3 +127,13 @@ def test_statistics_read_and_nothing_else_does() -> None:
     inspect_json(example())
     with pytest.raises(DamagedError):
         inspect_json(example(), stats=True)
+
+
+def test_every_stored_key_stands_in_the_document() -> None:
+    """A canned Estimator's slots stand under a key for each part of their variable."""
+    path = Path(__file__).resolve().parents[1] / "fixtures" / "tf1" / "estimator_linear_parts"
+    with open_checkpoint(path) as checkpoint:
+        document = inspect_json(checkpoint)
+    slots = [slot for state in document["optimizers"] for slot in (*state["scalars"], *state["slots"])]
+    keys = [key for held in (*document["variables"], *slots) for key in (held["key"], *held.get("copies", ()))]
+    assert sorted(keys) == sorted(json.loads((path / "listing.json").read_text())["tensors"])
