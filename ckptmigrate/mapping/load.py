@@ -28,6 +28,8 @@ SIDE_KEYS = {
     "source": ("formats", "requires", "vocabulary", "names", "separator", "slots"),
     "target": ("formats", "vocabulary", "names", "separator", "template", "safetensors"),
 }
+INCLUDE_KEYS = ("file", "source", "target")
+OPTIMIZER_KEYS = ("from", "variables", "to", "step", "hyper", "kind")
 MAX_FILES = 200  # files times prefixes; includes that double at each level reach it quickly
 MAX_LEVELS = 16
 
@@ -151,7 +153,7 @@ class _Loader:
     ) -> Iterator[File]:
         complaints = file.reader.complaints
         if isinstance(node, Map):
-            file.reader.keys(node, ("file", "source", "target"), "an include")
+            file.reader.keys(node, INCLUDE_KEYS, "an include")
             name = file.reader.text(node.get("file"), "`file`")
             added = [file.reader.text(node.get(side), f"the prefix {side}") for side in ("source", "target")]
         else:
@@ -298,9 +300,9 @@ def _optimizers(compiler: Compiler, top: Map) -> Iterator[OptimizerBlock]:
     read = compiler.reader
     for node in read.items(top.get("optimizers"), "`optimizers`"):
         if not isinstance(node, Map):
-            read.complaints.add(node.line, "an optimizer is a mapping with from, variables, to, step, hyper, kind")
+            read.complaints.add(node.line, f"an optimizer is a mapping with {', '.join(OPTIMIZER_KEYS)}")
             continue
-        read.keys(node, ("from", "variables", "to", "step", "hyper", "kind"), "an optimizer")
+        read.keys(node, OPTIMIZER_KEYS, "an optimizer")
         variables = node.get("variables")
         compiled = compiler.patterns([read.text(variables, "`variables`")], [], node.line) if variables else None
         hyper: dict[str, float] = {}
