@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -139,14 +138,17 @@ def draft(
     def command() -> Answer:
         from ckptmigrate.formats import open_checkpoint
         from ckptmigrate.mapping.draft import draft as run
-        from ckptmigrate.staging import publish_file
+        from ckptmigrate.staging import destination_of, publish_file, refuse_source
 
-        if output and not force and os.path.lexists(output):
+        place = destination_of(output, "") if output else None
+        if place and not force and os.path.lexists(place.path):
             raise OutputError("exists", where=output, hint="--force replaces it; or name another file")
         with open_checkpoint(source) as near, open_checkpoint(target) as far:
+            if place:
+                refuse_source(place, [place.path], [*near.files, *far.files])
             found = run(near, far, values=not no_values)
-        if output:
-            publish_file(Path(output), found.text.encode())
+        if place:
+            publish_file(place.path, found.text.encode())
         lines = (lambda: _draft_lines(found, source, target, output)) if output else found.text.splitlines
         return Answer(lambda: _draft_json(found, output), lines)
 
