@@ -56,9 +56,8 @@ class Places:
         key = planned.key or ("" if planned.slot or planned.optimizer else planned.name)
         place = planned.optimizer, name, planned.slot
         found = self.by_place.get(place) or self.by_label.get(label) or self.by_key.get(key)
-        return (
-            None if found is not None and found.key in claimed - {told} else found
-        )  # what reads as a slot stands where told
+        is_anothers = found is not None and found.key in claimed - {told}
+        return None if is_anothers else found
 
 
 def _found(
