@@ -12,7 +12,7 @@ from .pages import ROOT
 FOLDERS = (ROOT, *(ROOT / name for name in ("docs", "mappings", "fixtures", "benchmarks")))
 WRITTEN = sorted(path for folder in FOLDERS for path in folder.glob("*.md"))
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
-MENTIONED = re.compile(r"\bdocs/[\w-]+\.md")
+MENTIONED = re.compile(r"(?<!git-lfs' )\bdocs/[\w-]+\.md")
 
 
 def prose(path: Path) -> str:
