@@ -96,9 +96,10 @@ class Guessing:
         others = {g for row in best.targets for g in self.of_target[row] if g.source is not family and self._is_live(g)}
         disputed = {row for g in others if not g.shared < best.shared for row in g.targets}
         guess, rest = _parted(best, disputed)
-        has_rivals = len(live) > 1 or any(not guess.targets.isdisjoint(g.targets) for g in others)
+        rivals = [g for g in live if g is not best] + [g for g in others if not guess.targets.isdisjoint(g.targets)]
+        nearer = guess.shared.difference(*(g.shared for g in rivals)) if rivals else frozenset()
         is_only = len(self.of_source[family]) == 1 and all(len(self.of_target[row]) == 1 for row in guess.targets)
-        if not guess.pairs or not (evidence := self._evidence(guess, has_rivals=has_rivals, is_only=is_only)):
+        if not guess.pairs or not (evidence := self._evidence(guess, nearer, is_only=is_only)):
             return None
         self._settled.add(family)
         self._taken |= guess.targets
@@ -115,17 +116,18 @@ class Guessing:
         for row in guess.targets:
             self.of_target[row].append(guess)
 
-    def _evidence(self, guess: Guess, *, has_rivals: bool, is_only: bool) -> str:
+    def _evidence(self, guess: Guess, nearer: frozenset[str], *, is_only: bool) -> str:
         """What speaks for a guess that shares more words than any rival; "" where that is too little.
 
         Args:
             guess: The guess.
-            has_rivals: Whether it has rivals now.
+            nearer: What it shares and no rival does.
             is_only: Whether it never had one.
         """
         if self.alike < RELATED:
             return ""
-        if has_rivals or any(word.lstrip("/") not in COMMON | self.frequent for word in guess.shared):
+        telling = (word for word in guess.shared if word.lstrip("/") not in COMMON | self.frequent)
+        if any(word not in COMMON for word in nearer) or any(telling):
             return NEAREST
         if self.alike < SAME_MODEL or any(row.role == UNKNOWN for row in guess.pairs):
             return ""

@@ -28,6 +28,9 @@ COMMON = frozenset(
     )
 )  # fmt: skip
 
+# Names that Keras gives by class, with a counter: `dense` and `dense_1` are two layers, near to nothing else
+COUNTED = frozenset({"dense", "conv", "convd", "bn", "ln"})
+
 _SPELLINGS = (
     (re.compile(r"batch_?norm(?:alization)?", re.IGNORECASE), "/bn/"),
     (re.compile(r"layer_?norm(?:alization)?", re.IGNORECASE), "/ln/"),
@@ -181,7 +184,9 @@ def _words(name: str, role: str) -> Iterable[str]:
         name = spelling.sub(word, name)
     *scopes, leaf = re.split(r"[/.]", name)
     for scope in scopes:
-        yield "/" + _DIGITS.sub("", scope).strip("_").lower()
+        bare = _DIGITS.sub("", scope).strip("_").lower()
+        if bare not in COUNTED:
+            yield f"/{bare}"
         yield from (word.lower() for word in _WORD.findall(scope) if len(word) > 1)
     if role not in (TENSOR, UNKNOWN):
         yield role

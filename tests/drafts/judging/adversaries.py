@@ -50,6 +50,10 @@ def _shifted() -> Iterator[Case]:
     yield case("a second model of the same session", dense, moved, ALL)
     one = blocks("block_{}", range(1, 7), _BLOCK)
     yield case("counted from one, and from zero", one, _renamed(one, lambda n: _at(n, -1)), ALL)
+    other = {"dense": "mixer", "right": "dense_1"}
+    named = {f"enc/h/{i}/{part}/{leaf}": (8,) for i in range(4) for part in other for leaf in ("gamma", "beta")}
+    counted = _renamed(named, lambda n: "/".join(other.get(part, part) for part in n.replace("enc", "x").split("/")))
+    yield case("a name that is a counter's elsewhere", named, counted, ALL)
     ten = blocks("c{}", range(12), {"w": (3, 3)})
     yield case("ten after nine", ten, _renamed(ten, lambda n: f"conv_{n[1:].partition('/')[0]}/kernel"), ALL)
 
