@@ -106,8 +106,18 @@ def _mixed(bits: _Values) -> _Values:
 
 
 def _is_telling(bits: _Values) -> bool:
-    """Whether there are enough different elements; the first of them tell it, or none of a whole tensor differs."""
-    return any(len(np.unique(bits[start : start + CHUNK])) >= MIN_DIFFERENT for start in range(0, bits.size, CHUNK))
+    """Whether there are enough different elements."""
+    seen: list[Any] = []
+    for start in range(0, bits.size, CHUNK):
+        others = bits[start : start + CHUNK]
+        for known in seen:
+            others = others[others != known]
+        while others.size:
+            seen.append(others[0])
+            if len(seen) >= MIN_DIFFERENT:
+                return True
+            others = others[others != others[0]]
+    return False
 
 
 def _raw(values: _Values) -> _Values:
