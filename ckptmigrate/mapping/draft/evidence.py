@@ -207,7 +207,7 @@ class _Gathering:
     def _alike(self) -> float:
         """The share of all variables, of the side that has more, whose kind the other side has."""
         near, far = (Counter(self._kinds[row] for row in rows) for rows in (self.source, self.target))
-        return (near & far).total() / max(len(self.source), len(self.target))
+        return (near & far).total() / max(len(self.source), len(self.target), 1)
 
     def _settled(self) -> tuple[dict[Row, Proof], dict[Row, Proof]]:
         """The pairs whose operations are proven, too, by values or shapes; and the rest, which are square, turned."""

@@ -170,6 +170,8 @@ def _strangers() -> Iterator[Case]:
     """Nothing in common; thousands of one shape."""
     near = blocks("encoder/{}", range(4), _BLOCK)
     yield case("nothing in common", near, {}, ALL, blocks("stage{}", range(4), {"x/weights": (4, 4), "x/offset": (4,)}))
+    yield case("an empty target", near, {}, ALL)
+    yield case("two empty files", {}, {}, ALL)
     many = {f"alpha/{_word(i)}/w": (4,) for i in range(MANY)}
     strange = {f"omega/{_word(i + 7 * MANY)}/k": (4,) for i in range(MANY)}
     yield case("5,000 strangers of one shape", many, {}, LARGE, strange)
