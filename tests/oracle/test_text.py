@@ -145,6 +145,7 @@ def test_what_transformers_saves_leads_back(
     )  # fmt: skip
     held = tensors_of(tmp_path / "back" / "model.ckpt")
     own = {name: t for name, t in golden(ROOT / "tf1" / case.fixture).items() if not is_state(name)}
+    assert held
     assert {name: own.get(name) for name in held} == held
     assert not case.whole or held == own
 
