@@ -60,6 +60,8 @@ def gather(source: Sequence[Row], target: Sequence[Row], *, values: bool) -> Evi
 
 
 class _Gathering:
+    """Pairs in the making; see `gather`."""
+
     def __init__(self, source: Sequence[Row], target: Sequence[Row], values: bool) -> None:
         self.source, self.target = source, target
         turned = is_turned(source), is_turned(target)
@@ -216,20 +218,12 @@ class _Gathering:
             for row, (other, _) in self.proven.items()
         }
         settled = {row: Proof(*self.proven[row], found[0]) for row, found in ways.items() if len(found) == 1}
-        others: dict[tuple[str, str], set[bool]] = defaultdict(set)
-        for row, proof in settled.items():
-            if len(row.extents) > 1:
-                others[_leaves(row, proof.target)].add(any("transpose" in text for text in proof.operations))
+        hints = _hints(settled)
         unturned = {}
         for row, found in ways.items():
             if len(found) > 1:
                 target, why = self.proven[row]
-                leaves = _leaves(row, target)
-                told = others[leaves]
-                hint = f"; all others of {' -> '.join(leaves)} {'are' if True in told else 'are not'}" * (
-                    len(told) == 1
-                )
-                unturned[row] = Proof(target, why + hint, max(found, key=len))
+                unturned[row] = Proof(target, why + hints.get(_leaves(row, target), ""), max(found, key=len))
         return settled, unturned
 
     def _turns(self, row: Row, other: Row) -> list[Operations]:
@@ -251,9 +245,22 @@ class _Gathering:
         return Doubt(tuple(dict.fromkeys(namesakes)), "the same name leads to another shape" if namesakes else "")
 
 
-def _leaves(row: Row, other: Row) -> tuple[str, str]:
-    """The last segments of a pair: variables of one are most often kept the same way round."""
-    return leaf_of(row.name), leaf_of(other.name)
+def _hints(settled: Mapping[Row, Proof]) -> dict[str, str]:
+    """Last segments of pairs -> what is said of those that have them, where it is the same of all."""
+    turned: dict[str, set[bool]] = defaultdict(set)
+    for row, proof in settled.items():
+        if len(row.extents) > 1:
+            turned[_leaves(row, proof.target)].add(any("transpose" in text for text in proof.operations))
+    return {
+        leaves: f"; all others of {leaves} {'are' if True in told else 'are not'}"
+        for leaves, told in turned.items()
+        if len(told) == 1
+    }
+
+
+def _leaves(row: Row, other: Row) -> str:
+    """The last segments of a pair: variables of one kind are most often kept the same way round."""
+    return f"{leaf_of(row.name)} -> {leaf_of(other.name)}"
 
 
 def _size(row: Row) -> tuple[str, int]:
