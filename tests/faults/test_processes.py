@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckptmigrate.batch.ledger import Ledger
 from ckptmigrate.cli.main import main
+from ckptmigrate.errors import OutputError
 from ckptmigrate.staging import STAGE_MARK
 from ckptmigrate.wire.bundle_messages import BundleEntry, encode_entry, encode_header
 from ckptmigrate.wire.bundle_writer import BundleWriter
@@ -88,6 +90,23 @@ for turn in range(rounds):
     os.close(ready)
 sys.__stderr__.write(json.dumps(codes))
 """
+
+
+def test_a_ledger_that_may_not_grow(tmp_path):
+    """It says so, and the half of a line goes when the batch goes on."""
+    ledger = Ledger(tmp_path / "l.jsonl")
+    first, second = ({"dst": name, "status": "done"} for name in "ab")
+    ledger.append(first)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.path.stat().st_size + 10, before[1]))
+    try:
+        with pytest.raises(OutputError, match="can't be written"):
+            ledger.append(second)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ledger.read() == [first]
+    ledger.append(second)
+    assert ledger.read() == [first, second]
 
 
 NAMES = ("adam", "rmsprop", "momentum")
