@@ -33,13 +33,22 @@ def resized(source: Checkpoint, fills: Sequence[Fill]) -> tuple[Checkpoint, tupl
     shapes = {f.replaces: f.shape for f in fills if f.replaces and f.shape and f.shape != _shape(source, f.replaces)}
     if config is None or not shapes:
         return source, ()
-    told, issues = json.loads(config), []
-    layers = dict(_layers(told, ""))
+    told, layers = _read(config)
+    issues = []
     for name in dict.fromkeys(name.rpartition("/")[0] for name in shapes):
         own = {n.rpartition("/")[2]: shape for n, shape in shapes.items() if n.rpartition("/")[0] == name}
         issues.append(_resize(name, layers.get(name), own))
-    blobs = {**source.structure.blobs, _CONFIG: json.dumps(told).encode()}
+    blobs = {**source.structure.blobs, _CONFIG: json.dumps(told).encode()} if layers else source.structure.blobs
     return replace(source, structure=replace(source.structure, blobs=blobs)), tuple(issues)
+
+
+def _read(config: bytes) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """The configuration as plain data, and its layers by their paths: none where it is broken."""
+    try:
+        told = json.loads(config)
+        return told, dict(_layers(told, ""))
+    except (ValueError, RecursionError):
+        return None, {}
 
 
 def _shape(source: Checkpoint, name: str) -> Shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,14 @@ def test_a_configuration_that_nobody_understands(tmp_path: Path) -> None:
     (error,) = (issue for issue in report.issues if issue.severity == "error")
     assert (report.verdict, error.kind) == ("refused", "shape")
     assert "--template" in error.hint
+
+
+def test_a_broken_configuration_stops_the_run(tmp_path: Path) -> None:
+    with ckptmigrate.open(LAYERS) as good:
+        blobs = {**good.structure.blobs, "model_config": b'{"config": '}
+        broken = replace(good, structure=replace(good.structure, blobs=blobs))
+        report = convert(broken, tmp_path / "x.npz", to="npz", reinit=("d2/kernel=zeros[4, 9]",))
+    assert [issue.kind for issue in report.issues if issue.severity == "error"] == ["shape"]
 
 
 @pytest.mark.parametrize("word", [*WORDS, "normal:0.02"])
