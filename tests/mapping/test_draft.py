@@ -127,6 +127,13 @@ def test_what_is_not_proven_is_not_paired(source, target, expected, backwards, d
     assert set(found.unsure) == set(target if backwards else source) - set(expected)
 
 
+def test_a_shape_proves_nothing_where_what_stands_beside_it_is_missing(drafted):
+    source = {"skip/kernel": (8, 4), "skip/bias": (4,), "a/kernel": (3, 5)}
+    assert pairs(drafted(source, {"new/kernel": (8, 4), "a/kernel": (3, 5)})) == {"a/kernel": "a/kernel"}
+    without = {name: shape for name, shape in source.items() if name != "skip/bias"}
+    assert len(drafted(without, {"new/kernel": (8, 4), "new/bias": (4,), "a/kernel": (3, 5)}).pairs) == 2
+
+
 def test_equal_values_prove_whatever_the_names_say(drafted):
     kernels = {name: values(8, 8, seed=seed) for seed, name in enumerate("abcd")}
     moved = {"p": kernels["a"], "q": kernels["b"].T, "r": kernels["c"].reshape(64), "s": np.roll(kernels["d"], 1)}

@@ -9,7 +9,7 @@ from itertools import product
 from typing import NamedTuple
 
 from ckptmigrate.mapping.draft import values as compared
-from ckptmigrate.mapping.draft.guesses import ALIKE, BESIDE, Guessing, Kind, beside
+from ckptmigrate.mapping.draft.guesses import ALIKE, BESIDE, ONLY, Guessing, Kind, beside
 from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, leaf_of, scope_of, systems
 from ckptmigrate.mapping.draft.same_names import same_names
 from ckptmigrate.mapping.draft.turns import Operations, Way, turns
@@ -139,13 +139,12 @@ class _Gathering:
             for row, target, evidence in self._in_systems(near, far, one, other):
                 found[row].add((target, evidence))
         said = Counter(target for targets in found.values() for target in {target for target, _ in targets})
-        agreed = {
-            row: min(targets, key=lambda one: one[1])
-            for row, targets in found.items()
-            if len({target for target, _ in targets}) == 1
-            and said[next(iter(targets))[0]] == 1
-            and self._belongs(row, next(iter(targets))[0])
-        }
+        agreed = {}
+        for row, targets in found.items():
+            target, evidence = min(targets, key=lambda one: one[1])
+            is_agreed = {other for other, _ in targets} == {target} and said[target] == 1
+            if is_agreed and self._belongs(row, target, evidence):
+                agreed[row] = target, evidence
         self.proven |= agreed
         return bool(agreed)
 
@@ -190,19 +189,22 @@ class _Gathering:
             REST,
         )
 
-    def _belongs(self, row: Row, other: Row) -> bool:
-        """Whether the tensors that stand beside two vectors could be one, too."""
-        near, far = self._tensors.get((0, scope_of(row.name))), self._tensors.get((1, scope_of(other.name)))
-        return row.role == TENSOR or not near or not far or any(self._agree(a, b) for a in near for b in far)
+    def _belongs(self, row: Row, other: Row, evidence: str) -> bool:
+        """Whether the tensors beside two vectors could be one, too; beside a tensor known by its shape, the vectors."""
+        near, far = (self._scopes[side, scope_of(one.name)] for side, one in enumerate((row, other)))
+        if row.role == TENSOR:
+            kinds = {self._kinds[one] for one in far}
+            return evidence != ONLY or all(self._kinds[one] in kinds for one in near if one.role != TENSOR)
+        tensors = [[one for one in rows if one.role == TENSOR] for rows in (near, far)]
+        return not all(tensors) or any(self._agree(a, b) for a, b in product(*tensors))
 
     @cached_property
-    def _tensors(self) -> Mapping[tuple[int, str], Sequence[Row]]:
-        """Side and scope -> the tensors that stand there."""
+    def _scopes(self) -> Mapping[tuple[int, str], Sequence[Row]]:
+        """Side and scope -> what stands there."""
         found: dict[tuple[int, str], list[Row]] = defaultdict(list)
         for side, rows in enumerate((self.source, self.target)):
             for row in rows:
-                if row.role == TENSOR:
-                    found[side, scope_of(row.name)].append(row)
+                found[side, scope_of(row.name)].append(row)
         return found
 
     @cached_property
