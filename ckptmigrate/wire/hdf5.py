@@ -33,7 +33,7 @@ MAX_DEPTH = 256  # of groups: a path grows with each; the deepest models have so
 # What a structure may take in memory: HDF5 allocates as many bytes for a string as its length says, up to 4 GiB each,
 # before it looks whether they are there.
 _ALLOWANCE = 64 << 20
-_SHARE = 4  # times the file's size
+_SHARE = 8  # times the file's size; of many small datasets, some 1.5 KB each in the file, HDF5 takes six times that
 
 _HARD_LINK = 0  # H5L_TYPE_HARD
 # H5Z_FILTER_DEFLATE..SCALEOFFSET and lzf, which h5py brings along. Others HDF5 would look for in plugin folders.
