@@ -121,7 +121,8 @@ def words(data: bytes, rng: random.Random) -> bytes:
         return raw(data, rng)
     text = data.decode("utf-8", "replace")
     if action == 1:
-        return (text + "a { " * DEEP + "}" * rng.choice((0, DEEP))).encode()
+        depth = DEEP // 20
+        return (text + "a { " * depth + "}" * rng.choice((0, depth))).encode()
     for _ in range(rng.randint(1, 4)):
         found = list(_WORD.finditer(text))
         if not found:
