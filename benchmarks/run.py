@@ -23,7 +23,7 @@ from measure import Run, bare_peak, medians, timed
 from render import render
 
 RESULTS = Path(__file__).with_name("results.json")
-LIMIT = 45  # seconds, after which a command is stopped, said to take longer, and not tried with more
+LIMIT = 40  # seconds, after which a command is stopped, said to take longer, and not tried with more
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def _measure(folder: Path, arguments: argparse.Namespace, results: dict[str, Any
             known = {t: stopped[kind, case.operation, t] for t in case.commands if (kind, case.operation, t) in stopped}
             tried = {tool: command for tool, command in case.commands.items() if tool not in known}
             found = known | medians(tried, arguments.runs, LIMIT, files.out)
-            stopped |= {(kind, case.operation, tool): run for tool, run in found.items() if not run.runs}
+            stopped |= {(kind, case.operation, tool): run for tool, run in found.items() if run.runs < 1}
             at = results.setdefault("points", {}).setdefault(point, {})
             at[case.operation] = {t: [round(value, 3) for value in found[t]] for t in case.commands}
         shutil.rmtree(files.bundle.parent)
