@@ -20,6 +20,8 @@ from ckptmigrate.issues import Issue
 from ckptmigrate.progress import Progress, no_progress
 from ckptmigrate.report import Report
 from ckptmigrate.table import Checkpoint, Tensor, Variable
+from ckptmigrate.wire import remote
+from ckptmigrate.wire.names import INDEX_SUFFIX
 
 _STEPS = ("global_step", "step", "iterations", "save_counter")
 _SHOWN = 10  # names in a message
@@ -65,21 +67,23 @@ def average(
     return replace(report, details={**report.details, "averaged": [str(c.path) for c in opened]})
 
 
-def expand(patterns: Iterable[str | Path]) -> list[Path]:
+def expand(patterns: Iterable[str | Path]) -> list[str | Path]:
     """The checkpoints that paths and patterns name, each once, in natural order (`ckpt-9` before `ckpt-10`).
 
     Raises:
         SourceError: A pattern fits nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[str | Path, None] = {}
     for pattern in map(str, patterns):
-        is_pattern = glob.has_magic(pattern) and not Path(pattern).exists()
-        named = sorted(filter(_may_be_checkpoint, glob.glob(pattern)), key=_natural) if is_pattern else [pattern]  # noqa: PTH207
+        is_url = remote.is_remote(pattern)
+        is_pattern = glob.has_magic(pattern) and (is_url or not Path(pattern).exists())
+        fitting = (remote.glob if is_url else glob.glob)(pattern) if is_pattern else [pattern]
+        named = sorted(filter(_may_be_checkpoint, fitting), key=_natural)
         if not named:
             raise SourceError(
                 "no checkpoint fits this pattern", where=pattern, hint="quote it, so that the shell leaves it"
             )
-        found.update((resolve(name).path, None) for name in named)
+        found.update((name.removesuffix(INDEX_SUFFIX) if is_url else resolve(name).path, None) for name in named)
     return list(found)
 
 

@@ -15,6 +15,7 @@ from ckptmigrate.report import Outcome, Proof
 from ckptmigrate.table import Extent, Tensor
 from ckptmigrate.tiles import pieces
 from ckptmigrate.wire.crc32c import crc32c, mask
+from ckptmigrate.wire.reading import opened
 
 CHUNK_BYTES = 1 << 20
 
@@ -164,8 +165,7 @@ def _crc_of(extent: Extent) -> int:
 
 
 def _opened(stack: ExitStack, extent: Extent) -> Callable[[int, bytearray], None]:
-    handle = os.open(extent.file, os.O_RDONLY)
-    stack.callback(os.close, handle)
+    handle = stack.enter_context(opened(extent.file, extent.offset, extent.nbytes))
 
     def read(start: int, buffer: bytearray) -> None:
         count = os.preadv(handle, [buffer], extent.offset + start)

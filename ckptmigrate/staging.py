@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckptmigrate.errors import OutputError, output_errors
+from ckptmigrate.wire import remote
 from ckptmigrate.wire.output_file import write_file
+from ckptmigrate.wire.remote_output import push
 from ckptmigrate.wire.state_file import STATE_NAME
 
 STAGE_MARK = ".ckptmigrate-"
@@ -63,7 +65,7 @@ def destination_of(text: str, default_name: str, *, writes_folder: bool = False)
     Raises:
         OutputError: No path, or a folder was named, and the format writes a single file.
     """
-    path = Path(text)
+    path = remote.image(text) if remote.is_remote(text) else Path(text)
     if not text or "\0" in text or (writes_folder and path.name in ("", "..")):
         raise OutputError("is no path", where=repr(text), hint="name the file, the prefix or the folder to write")
     if writes_folder:
@@ -103,12 +105,14 @@ class Stage:
             (self.folder / NOTE).write_text(json.dumps(note), encoding="ascii")
             (self.folder / REPLACED).mkdir()
             try:
-                for old in sorted(existing, key=lambda path: path.name != commit):
+                replaced = sorted(existing, key=lambda path: path.name != commit)
+                for old in replaced:
                     with suppress(FileNotFoundError):
                         old.rename(self.folder / REPLACED / old.name)
                 for name in [*(f for f in files if f != commit), commit]:
                     _place(self.folder / name, target / name)
                 _fsync_folder(target)
+                push(target, [*(f for f in files if f != commit), commit], [old.name for old in replaced])
             except BaseException:
                 _withdraw(self.folder, target, files)
                 raise

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ckptmigrate.batch.manifest import Entry
@@ -15,6 +15,9 @@ from ckptmigrate.errors import CkptMigrateError
 from ckptmigrate.formats import by_name
 from ckptmigrate.formats.paths import resolve
 from ckptmigrate.issues import Issue
+from ckptmigrate.wire import remote
+from ckptmigrate.wire.names import INDEX_SUFFIX
+from ckptmigrate.wire.state_file import STATE_NAME
 
 _HOLE = re.compile(r"\{(\w*)\}")
 _PART = re.compile(r"\.(data-\d+-of-\d+|meta)$")  # of a bundle, whose index stands for it
@@ -68,12 +71,22 @@ def jobs_of(entries: Sequence[Entry], base: Path) -> tuple[list[Job], list[Issue
 
 def _jobs_of(entry: Entry, base: Path) -> Iterator[Job]:
     by_name(entry.options["to"])
-    seen = set()
-    for path in _sources(entry.source, base):
-        source = resolve(path).path
-        if source not in seen:
-            seen.add(source)
-            yield Job(str(source), _target(entry, source, base), entry.options, entry.where)
+    if remote.is_remote(entry.source):
+        found = dict.fromkeys(_remote_sources(entry.source))
+    else:
+        found = dict.fromkeys(str(resolve(path).path) for path in _sources(entry.source, base))
+    for source in found:
+        yield Job(source, _target(entry, source, base), entry.options, entry.where)
+
+
+def _remote_sources(source: str) -> list[str]:
+    urls = remote.glob(source) if glob.has_magic(source) else [source]
+    return [url.removesuffix(INDEX_SUFFIX) for url in urls if _may_be_source(PurePosixPath(url).name)]
+
+
+def _may_be_source(name: str) -> bool:
+    """Of a bundle's files the index stands for all."""
+    return not _PART.search(name) and name != STATE_NAME
 
 
 def _sources(source: str, base: Path) -> list[Path]:
@@ -81,15 +94,16 @@ def _sources(source: str, base: Path) -> list[Path]:
     if not glob.has_magic(source) or os.path.exists(whole):  # noqa: PTH110 Path.exists raises of long names
         return [whole]
     found = [Path(name) for name in glob.glob(str(whole), recursive=True)]  # noqa: PTH207 `**` and hidden files as in shells
-    return sorted(p for p in found if not _PART.search(p.name) and not (p.name == "checkpoint" and p.is_file()))
+    return sorted(p for p in found if not _PART.search(p.name) and not (p.name == STATE_NAME and p.is_file()))
 
 
-def _target(entry: Entry, source: Path, base: Path) -> str:
+def _target(entry: Entry, source: str, base: Path) -> str:
     """The output's path; a folder stays a folder."""
+    path = PurePosixPath(source)
     known = {
-        "stem": source.name if source.is_dir() else _stem(source.name),
-        "name": source.name,
-        "parent": source.parent.name,
+        "stem": path.name if os.path.isdir(source) else _stem(path.name),  # noqa: PTH112 it may be a URL
+        "name": path.name,
+        "parent": path.parent.name,
     }
 
     def fill(found: re.Match[str]) -> str:
@@ -100,6 +114,8 @@ def _target(entry: Entry, source: Path, base: Path) -> str:
         return known[found[1]]
 
     text = _HOLE.sub(fill, entry.target)
+    if remote.is_remote(text):
+        return text
     return str(base / text) + ("/" if text.endswith("/") else "")
 
 

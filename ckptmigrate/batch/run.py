@@ -17,6 +17,7 @@ from ckptmigrate.batch.manifest import Entry
 from ckptmigrate.batch.work import Outcome, end_with, largest, run
 from ckptmigrate.errors import UsageError
 from ckptmigrate.issues import Issue
+from ckptmigrate.wire.remote import is_remote
 
 BASE_MEMORY = 96 << 20  # bytes of a worker: Python, NumPy, an index of 10,000 variables
 TENSORS_HELD = 4  # the largest tensor of a checkpoint, its steps, and what is compared
@@ -217,7 +218,9 @@ class _Pool:
 
 def _absolute(job: Job) -> Job:
     """For workers that run elsewhere than here."""
-    end = "/" if job.destination.endswith("/") else ""
-    return replace(
-        job, source=str(Path(job.source).absolute()), destination=str(Path(job.destination).absolute()) + end
-    )
+    return replace(job, source=_from_root(job.source), destination=_from_root(job.destination))
+
+
+def _from_root(path: str) -> str:
+    """A path that holds in any folder; a URL is one already."""
+    return path if is_remote(path) else str(Path(path).absolute()) + ("/" if path.endswith("/") else "")

@@ -17,6 +17,7 @@ from ckptmigrate.cli.text import SHOWN, shortened
 from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError
 from ckptmigrate.issues import Issue
 from ckptmigrate.visible import visible
+from ckptmigrate.wire.remote import spoken
 
 _COMMAND = re.compile(r"  hint:  (?:[\d,]+ of [\d,]+: )?(?:ckptmigrate|printf|rm|pip) ")
 _SENTENCES = ("error: ", "loss: ", "warning: ", "note: ", "  hint:  ")
@@ -108,7 +109,7 @@ def emit(text: str) -> None:
         OutputError: Standard output can't be written, such as to a full disk.
     """
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(spoken(text))
         sys.stdout.flush()
     except BrokenPipeError:
         _abandon()
@@ -139,7 +140,7 @@ def _abandon() -> None:
 
 def say(lines: Iterable[str]) -> None:
     """Prints to stderr."""
-    for line in fitted(lines, sys.stderr):
+    for line in fitted(map(spoken, lines), sys.stderr):
         print(line, file=sys.stderr)
 
 

@@ -47,7 +47,7 @@ def inspect(
         from ckptmigrate.formats import open_checkpoint
         from ckptmigrate.listing import fitting, inspect_json
 
-        with open_checkpoint(Path(source), from_) as opened:
+        with open_checkpoint(source, from_) as opened:
             checkpoint = _with_norm_findings(opened) if stats else opened
             shown = fitting(checkpoint, pattern) if pattern else checkpoint
             document = inspect_json(shown, stats=stats) if as_json else {}

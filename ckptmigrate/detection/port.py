@@ -29,6 +29,7 @@ from ckptmigrate.progress import Progress, no_progress
 from ckptmigrate.report import Report
 from ckptmigrate.table import Checkpoint
 from ckptmigrate.wire.reading import lacks
+from ckptmigrate.wire.remote import is_remote
 
 CONFIG = "pipeline.config"
 PREFIX = "ckpt-0"
@@ -109,7 +110,7 @@ def port_detection(
     asked = options or PortOptions()
     _check(asked)
     config = read_pipeline(pipeline_config)
-    folder = Path(destination)
+    folder = str(destination).rstrip("/") if is_remote(destination) else Path(destination).as_posix()
     with formats.open_checkpoint(checkpoint) as source:
         port = _worked_out(config, source, asked, folder)
     report = convert(
@@ -144,7 +145,7 @@ def _check(asked: PortOptions) -> None:
         raise UsageError(f"--compensate {asked.compensate}: expected inference")
 
 
-def _worked_out(config: Pipeline, source: Checkpoint, asked: PortOptions, folder: Path) -> _Port:
+def _worked_out(config: Pipeline, source: Checkpoint, asked: PortOptions, folder: str) -> _Port:
     family = family_of(config)
     classifier = classifier_of(config, source)
     if classifier is not None:
@@ -155,7 +156,7 @@ def _worked_out(config: Pipeline, source: Checkpoint, asked: PortOptions, folder
     classes = _classes(config, asked)
     count = classes.count if classes else config.num_classes
     kind = "classification" if classifier is not None else "full"
-    wish = Wish(family, f"{folder.as_posix()}/{PREFIX}", kind, count, averages == "keep")
+    wish = Wish(family, f"{folder}/{PREFIX}", kind, count, averages == "keep")
     document, changes = rewritten(config, wish)
     issues = (*differences(config), *about_averages, *_sharing(config), *_of_frozen(source))
     hyper = hyperparameters(config, _steps(source))

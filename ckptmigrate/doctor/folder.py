@@ -15,6 +15,7 @@ from pathlib import Path
 from ckptmigrate.errors import DamagedError
 from ckptmigrate.issues import Issue
 from ckptmigrate.wire.names import INDEX_SUFFIX, index_file
+from ckptmigrate.wire.reading import head
 from ckptmigrate.wire.sstable import is_table
 from ckptmigrate.wire.state_file import MAX_STATE_BYTES, STATE_NAME, CheckpointState, decode_state, encode_state
 
@@ -48,7 +49,7 @@ def _state(folder: Path, names: Sequence[str]) -> Iterator[Issue]:
     try:
         if not file.is_file() or file.stat().st_size > MAX_STATE_BYTES:
             return
-        state = decode_state(file.read_bytes(), str(file))
+        state = decode_state(head(file, MAX_STATE_BYTES), str(file))
     except OSError:
         return
     except DamagedError as error:

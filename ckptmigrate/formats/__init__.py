@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptmigrate.errors import SourceError, UsageError
+from ckptmigrate.errors import CkptMigrateError, SourceError, UsageError
 from ckptmigrate.formats import frozen_graph, keras_h5, keras_v3, npz, safetensors, savedmodel, tf1, tf1_v1, tf2
 from ckptmigrate.formats.format import Format
 from ckptmigrate.formats.paths import resolve
 from ckptmigrate.formats.strangers import pointer, stranger
 from ckptmigrate.table import Checkpoint
+from ckptmigrate.wire import remote
 
 FORMATS: tuple[Format, ...] = (
     tf1.FORMAT,
@@ -70,14 +72,17 @@ def open_checkpoint(path: str | Path, format: str = "") -> Checkpoint:
     """Opens a checkpoint, lazily; `metadata["used"]` says what was opened, and why that.
 
     Args:
-        path: As people have it, see `identify`.
+        path: As people have it, see `identify`; or a URL that fsspec knows. Of remote files those bytes are fetched
+            that are read.
         format: The id of its format; "" finds out.
 
     Raises:
-        SourceError: Missing, unknown or unsupported.
+        SourceError: Missing, unreachable, unknown or unsupported.
         DamagedError: Of a known format, but damaged.
         UsageError: No such format.
     """
+    if remote.is_remote(path):
+        return _open_remote(str(path), format)
     if format:
         resolved = resolve(path)
         found = Found(by_name(format), resolved.path, resolved.note)
@@ -88,3 +93,17 @@ def open_checkpoint(path: str | Path, format: str = "") -> Checkpoint:
     checkpoint = found.format.read(found.path)
     used = f"{found.path} ({found.note})" if found.note else str(found.path)
     return replace(checkpoint, metadata={**checkpoint.metadata, "used": used})
+
+
+def _open_remote(url: str, format: str) -> Checkpoint:
+    """Opens images of remote files, which go when it is closed."""
+    with ExitStack() as undo:
+        path = undo.enter_context(remote.held(url))
+        try:
+            checkpoint = open_checkpoint(f"{path}/" if url.endswith("/") else path, format)
+        except CkptMigrateError as error:
+            error.message, error.where, error.hint = map(remote.spoken, (error.message, error.where, error.hint))
+            raise
+        used = remote.spoken(checkpoint.metadata["used"])
+        closers = (*checkpoint.closers, undo.pop_all().close)
+        return replace(checkpoint, metadata={**checkpoint.metadata, "used": used}, closers=closers)

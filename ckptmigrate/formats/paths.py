@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
 from ckptmigrate.wire.names import INDEX_SUFFIX, index_file
+from ckptmigrate.wire.reading import head
 from ckptmigrate.wire.sstable import is_table
 from ckptmigrate.wire.state_file import MAX_STATE_BYTES, STATE_NAME, CheckpointState, decode_state
 
@@ -186,16 +187,15 @@ def _age(file: Path) -> tuple[int, int]:
 def _state(path: Path) -> CheckpointState | None:
     """What a state file says; None for a file that is none."""
     try:
-        if not path.is_file() or path.stat().st_size > MAX_STATE_BYTES or b"model_checkpoint_path" not in _head(path):
+        if (
+            not path.is_file()
+            or path.stat().st_size > MAX_STATE_BYTES
+            or b"model_checkpoint_path" not in head(path, 1 << 12)
+        ):
             return None
-        return decode_state(path.read_bytes(), str(path))
+        return decode_state(head(path, MAX_STATE_BYTES), str(path))
     except (DamagedError, OSError):
         return None
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1 << 12)
 
 
 def _newest_by_state(file: Path, state: CheckpointState) -> Resolved:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ckptmigrate.document.fields import Cursor, parse
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.issues import Issue
-from ckptmigrate.wire.reading import lacks
+from ckptmigrate.wire.reading import head, lacks
 
 MAX_INDEX_BYTES = 100_000_000  # a million names
 
@@ -25,8 +25,7 @@ def read_weight_map(path: Path, entries: str) -> tuple[Cursor, Cursor]:
         DamagedError: It is no such index.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_INDEX_BYTES + 1)
+        data = head(path, MAX_INDEX_BYTES + 1)
     except OSError as error:
         raise SourceError(f"can't be read: {error.strerror}", where=str(path)) from error
     if len(data) > MAX_INDEX_BYTES:

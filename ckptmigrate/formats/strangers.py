@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ckptmigrate.errors import SourceError
 from ckptmigrate.wire.names import index_file
-from ckptmigrate.wire.reading import LFS_POINTER
+from ckptmigrate.wire.reading import LFS_POINTER, head
 
 
 class Stranger(NamedTuple):
@@ -155,7 +155,6 @@ def _head(path: Path) -> bytes:
     try:
         if not path.is_file():
             return b""
-        with path.open("rb") as file:
-            return file.read(512)
+        return head(path, 512)
     except OSError:
         return b""

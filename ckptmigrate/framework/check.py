@@ -15,6 +15,7 @@ from ckptmigrate.errors import UsageError
 from ckptmigrate.framework.process import TIMEOUT, ask
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint
+from ckptmigrate.wire.remote import fetch
 
 INSTALL = "pip install 'ckptmigrate[tensorflow]'"
 
@@ -44,6 +45,7 @@ def check(checkpoint: Checkpoint, *, timeout: float = TIMEOUT) -> tuple[tuple[Is
         message = f"no framework check for format {checkpoint.format}"
         return (Issue("framework", "warning", "", message),), {"checked_by": "nothing"}
     _require(needed, checkpoint.format)
+    fetch(checkpoint.files)
     request = {"path": str(checkpoint.path.absolute()), "format": checkpoint.format}
     with tempfile.TemporaryDirectory(prefix="ckptmigrate-") as folder:
         return _ask(request, Path(folder), timeout)

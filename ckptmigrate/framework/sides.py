@@ -16,6 +16,7 @@ from ckptmigrate.framework.process import ask
 from ckptmigrate.issues import Issue, exit_code
 from ckptmigrate.report import Report, Row
 from ckptmigrate.table import Checkpoint
+from ckptmigrate.wire.remote import fetch
 
 _MODEL = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*"
 
@@ -60,6 +61,7 @@ class Sides:
             FailedError: It crashed, hung or raised.
             UsageError: `model` can't be imported, or isn't what it should be.
         """
+        fetch(checkpoint.files)
         about = {"model": self.model, "side": side, "path": str(checkpoint.path.absolute())}
         place = {"cwd": str(Path.cwd()), "folder": str(self.folder)}
         told = ask(self.module, {**about, **place, **request}, self.folder, self.timeout)

@@ -129,7 +129,7 @@ class Tree:
 def is_hdf5(path: Path) -> bool:
     """Whether a file begins as HDF5 files do (superblock at byte 0); never raises."""
     try:
-        with opened(path) as descriptor:
+        with opened(path, 0, len(MAGIC)) as descriptor:
             return os.pread(descriptor, len(MAGIC), 0) == MAGIC
     except (SourceError, OSError):
         return False
@@ -269,7 +269,7 @@ def _opened(place: Place, path: str) -> Iterator[Any]:
     import h5py
 
     where = _at(place, path) if path else str(place.file)
-    with opened(place.file) as descriptor:
+    with opened(place.file, 0, 0) as descriptor:
         end = os.fstat(descriptor).st_size
         size = place.size if place.size >= 0 else end - place.base
         if place.base + size > end:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptmigrate.errors import DamagedError
+from ckptmigrate.wire.remote import want
 
 _OBJECT = struct.Struct("<H6xQ")  # header of an object in a heap: index, number of references, reserved, size
 _TREE = struct.Struct("<4xBBIHHxxQHQ")  # header of a version 2 tree: version, type, sizes of nodes and records...
@@ -66,6 +67,7 @@ class Window(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if self._at + len(view) > self._size:
             view = view[: max(0, self._size - self._at)]
+        want(self._file, self._base + self._at, len(view))
         found = os.preadv(self._descriptor, [view], self._base + self._at)
         check = _CHECKS.get(bytes(view[:4]))
         if check is not None:

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from ckptmigrate.errors import DamagedError, output_errors
 from ckptmigrate.wire.reading import opened, source_errors
+from ckptmigrate.wire.remote import want
 
 _FICLONE = 0x40049409  # linux/fs.h: share the other file's blocks, where the filesystem can (btrfs, xfs)
 _STEP = 16 << 20  # bytes per call of the kernel, so that progress shows and the disk gets its work early
@@ -94,6 +95,7 @@ class OutputFile:
         Raises:
             SourceError: The other file can't be opened.
         """
+        want(file)
         source = self._opened(file)
         try:
             import fcntl
@@ -136,6 +138,7 @@ class OutputFile:
             DamagedError: It ends before the range does.
         """
         where = f"{file}, {name!r} at byte {offset}" if name else f"{file}, byte {offset}"
+        want(file, offset, size)
         source, in_kernel, done = self._opened(file), look is None and hasattr(os, "copy_file_range"), 0
         while done < size:
             count = self._kernel_copy(source, offset + done, min(_STEP, size - done), at + done) if in_kernel else -1
@@ -151,7 +154,7 @@ class OutputFile:
     def _opened(self, file: Path) -> int:
         if file != self._source:
             self._sources.close()
-            self._source_descriptor = self._sources.enter_context(opened(file))
+            self._source_descriptor = self._sources.enter_context(opened(file, 0, 0))
             self._source = file
         return self._source_descriptor
 

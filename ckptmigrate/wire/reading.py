@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.wire.crc32c import crc32c
+from ckptmigrate.wire.remote import is_image, want
 
 CHUNK = 1 << 20  # bytes per read: stays in the second-level cache until its checksum is taken
 
@@ -22,25 +24,73 @@ _LARGEST_POINTER = 1024  # bytes, by git-lfs' docs/spec.md
 _LARGE = 1 << 30  # bytes from which on the memory of the machine is asked for
 
 
+class _Wanting(io.FileIO):
+    """An image of a remote file that says what it wants before it reads."""
+
+    def __init__(self, path: Path, descriptor: int | None) -> None:
+        super().__init__(path if descriptor is None else descriptor, closefd=descriptor is None)
+        self._path = path
+
+    def readinto(self, buffer: Any) -> int | None:
+        want(self._path, self.tell(), len(memoryview(buffer).cast("B")))
+        return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        at = self.tell()
+        want(self._path, at, max(0, os.fstat(self.fileno()).st_size - at))
+        return super().readall()
+
+
+def stream(path: Path, descriptor: int | None = None) -> BinaryIO:
+    """A file for reading, of which those bytes are fetched that are read.
+
+    Args:
+        path: The file.
+        descriptor: Of the file, where it is open (with 0 as its size) and stays so.
+
+    Raises:
+        OSError: It can't be opened.
+    """
+    if is_image(path):
+        return io.BufferedReader(_Wanting(path, descriptor))
+    return path.open("rb") if descriptor is None else os.fdopen(descriptor, "rb", closefd=False)
+
+
 def lacks(path: Path) -> str:
     """What is said of a file that isn't there; "" for one that is. Never raises."""
     try:
         if not path.is_file():
             return "doesn't exist"
-        if path.stat().st_size <= _LARGEST_POINTER and path.read_bytes().startswith(LFS_POINTER):
+        if path.stat().st_size <= _LARGEST_POINTER and head(path, len(LFS_POINTER)) == LFS_POINTER:
             return "is a Git LFS pointer, not the file itself (git lfs pull)"
     except OSError:
         pass  # reading it says what is wrong
     return ""
 
 
+def head(path: Path, size: int) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        OSError: It can't be read.
+    """
+    with stream(path) as file:
+        return file.read(size)
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[int]:
+def opened(path: Path, offset: int = 0, size: int | None = None) -> Iterator[int]:
     """A descriptor of a regular file, for reading; pipes and devices, which may never answer, are refused.
+
+    Args:
+        path: The file.
+        offset, size: The range that is going to be read, which is all that is fetched of a remote file. No size
+            stands for all of it; whoever gives 0 says later what it wants.
 
     Raises:
         SourceError: The file can't be opened, or isn't a regular one.
     """
+    want(path, offset, size)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
@@ -70,7 +120,7 @@ def read_bytes(path: Path, offset: int, size: int, what: str) -> tuple[np.ndarra
         DamagedError: The file ends before the range does.
     """
     where = f"{path}, {what!r} at byte {offset}"
-    with opened(path) as descriptor:
+    with opened(path, offset, size) as descriptor:
         end = os.fstat(descriptor).st_size
         if offset + size > end:
             raise DamagedError(f"{size} bytes expected, {max(end - offset, 0)} found: truncated", where=where)

@@ -28,7 +28,7 @@ from ckptmigrate.wire.blocks import (
     write_handle,
 )
 from ckptmigrate.wire.protobuf import MalformedError
-from ckptmigrate.wire.reading import opened
+from ckptmigrate.wire.reading import opened, stream
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER = 48
@@ -129,14 +129,15 @@ def read_table(path: Path) -> Table:
 
 @contextmanager
 def _file(path: Path) -> Iterator[BinaryIO]:
-    with opened(path) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as file:
+    with opened(path, 0, 0) as descriptor, stream(path, descriptor) as file:
         yield file
 
 
 def _footer(file: BinaryIO, size: int, path: Path) -> tuple[Handle, Handle]:
     if size < FOOTER:
         raise DamagedError(f"{size} bytes, a table has at least {FOOTER}: truncated, or no checkpoint", where=str(path))
-    footer = os.pread(file.fileno(), FOOTER, size - FOOTER)
+    file.seek(size - FOOTER)
+    footer = file.read(FOOTER)
     where = f"{path}, byte {size - FOOTER}"
     if footer[-len(MAGIC) :] != MAGIC:
         text = f"no table magic at the end: found {footer[-8:].hex()}, expected {MAGIC.hex()}"

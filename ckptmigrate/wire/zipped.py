@@ -11,6 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from ckptmigrate.errors import DamagedError, SourceError
-from ckptmigrate.wire.reading import CHUNK, read_bytes
+from ckptmigrate.wire.reading import CHUNK, opened, read_bytes, stream
+from ckptmigrate.wire.remote import want
 
 # A member that unpacks to this much and to this many times its size is a bomb: weights hardly shrink at all.
 _BOMB_BYTES = 256 << 20
@@ -63,13 +65,13 @@ def open_archive(path: Path) -> Archive:
         SourceError: It can't be read, or a member is packed in a way that is neither stored nor deflated.
         DamagedError: No zip archive, a name twice, members that overlap, lie elsewhere than they say, or are bombs.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except OSError as error:
-        raise SourceError(f"can't be read: {error.strerror}", where=str(path)) from error
-    except _ZIP_ERRORS as error:
-        raise DamagedError(f"not a zip archive, or a damaged one: {error}", where=str(path)) from error
-    try:
+    with ExitStack() as undo:
+        try:
+            archive = undo.enter_context(zipfile.ZipFile(undo.enter_context(stream(path))))
+        except OSError as error:
+            raise SourceError(f"can't be read: {error.strerror}", where=str(path)) from error
+        except _ZIP_ERRORS as error:
+            raise DamagedError(f"not a zip archive, or a damaged one: {error}", where=str(path)) from error
         infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
         seen: set[str] = set()
         for info in infos:
@@ -78,10 +80,7 @@ def open_archive(path: Path) -> Archive:
                 raise DamagedError(f"the member {info.filename!r} stands twice", where=str(path))
             seen.add(info.filename)
         offsets = _offsets(archive, infos, path)
-        return Archive(tuple(_member(archive, path, i, offsets[i.filename]) for i in infos), archive.close)
-    except BaseException:
-        archive.close()
-        raise
+        return Archive(tuple(_member(archive, path, i, offsets[i.filename]) for i in infos), undo.pop_all().close)
 
 
 def _check(info: zipfile.ZipInfo, where: str) -> None:
@@ -103,11 +102,11 @@ def _offsets(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], path: Path)
     """Where each member's bytes begin, by its own header, which must agree with the directory."""
     offsets = {}
     end = archive.start_dir
-    with path.open("rb") as file:
+    with opened(path, 0, 0) as file:
         for info in sorted(infos, key=lambda i: i.header_offset, reverse=True):
             where = f"{path}, member {info.filename!r} at byte {info.header_offset}"
             name = info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
-            head = os.pread(file.fileno(), _LOCAL.size + len(name), max(info.header_offset, 0))
+            head = _read_at(path, file, max(info.header_offset, 0), _LOCAL.size + len(name))
             signature, _, name_length, extra_length = _LOCAL.unpack(head[: _LOCAL.size].ljust(_LOCAL.size, b"\0"))
             if signature != b"PK\x03\x04" or name_length != len(name) or head[_LOCAL.size :] != name:
                 raise DamagedError("no such member where the archive's directory says", where=where)
@@ -119,6 +118,11 @@ def _offsets(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], path: Path)
             offsets[info.filename] = start
             end = info.header_offset
     return offsets
+
+
+def _read_at(path: Path, descriptor: int, at: int, size: int) -> bytes:
+    want(path, at, size)
+    return os.pread(descriptor, size, at)
 
 
 def _member(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, offset: int) -> Member:

@@ -39,6 +39,7 @@ from ckptmigrate.optimizers.list_owners import Owner
 from ckptmigrate.table import Checkpoint, Layer, Role, Structure, Tensor, Variable
 from ckptmigrate.wire.hdf5 import Place, is_hdf5, read_root
 from ckptmigrate.wire.hdf5_attributes import text
+from ckptmigrate.wire.reading import head, stream
 
 # At the root of legacy files, which aren't ours whatever they are called
 _LEGACY = frozenset({"layer_names", "layer_names0", "model_config", "nb_layers"})
@@ -63,10 +64,9 @@ def _is_v3(path: Path) -> bool:
 
 
 def _is_archive(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            return False
-    with zipfile.ZipFile(path) as archive:
+    if head(path, 4) != b"PK\x03\x04":
+        return False
+    with stream(path) as file, zipfile.ZipFile(file) as archive:
         names = set(archive.namelist())
         return WEIGHTS_MEMBER in names or {CONFIG_MEMBER, METADATA_MEMBER} <= names
 

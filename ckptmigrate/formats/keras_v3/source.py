@@ -27,7 +27,7 @@ from ckptmigrate.issues import Issue
 from ckptmigrate.table import ASSETS, Extent, Tensor
 from ckptmigrate.wire.hdf5 import Dataset, Place, read_tree
 from ckptmigrate.wire.hdf5_attributes import Attribute
-from ckptmigrate.wire.reading import lacks
+from ckptmigrate.wire.reading import head, lacks
 from ckptmigrate.wire.zipped import Member, check_stored, open_archive
 
 Array = np.ndarray[Any, Any]
@@ -80,8 +80,7 @@ def open_source(path: Path) -> Source:
     """
     if path.name.endswith(SHARDED_SUFFIX):
         return _of_shards(path)
-    with path.open("rb") as file:
-        is_zip = file.read(4) == b"PK\x03\x04"
+    is_zip = head(path, 4) == b"PK\x03\x04"
     return _of_archive(path) if is_zip else _of_places(path, (path,), [Place(path)])
 
 

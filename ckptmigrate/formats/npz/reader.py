@@ -17,6 +17,7 @@ from ckptmigrate.formats.npz.npy import MAX_PREFIX_BYTES, elements, parse_header
 from ckptmigrate.formats.unpacking import Container, unpack
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint, Extent, Tensor
+from ckptmigrate.wire.reading import head, stream
 from ckptmigrate.wire.zipped import Member, open_archive
 
 
@@ -27,10 +28,9 @@ def identify(path: Path) -> bool:
             return False
         if path.name.endswith(SUFFIX):
             return True
-        with path.open("rb") as file:
-            if file.read(4) != b"PK\x03\x04":
-                return False
-        with zipfile.ZipFile(path) as archive:
+        if head(path, 4) != b"PK\x03\x04":
+            return False
+        with stream(path) as file, zipfile.ZipFile(file) as archive:
             return any(is_array(name) for name in archive.namelist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False

@@ -16,6 +16,7 @@ from ckptmigrate.document.fields import Cursor, parse
 from ckptmigrate.dtypes import BY_SAFETENSORS, DType
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.issues import Issue
+from ckptmigrate.wire.reading import stream
 
 MAX_HEADER_BYTES = 100_000_000  # tensor.rs, MAX_HEADER_SIZE
 METADATA = "__metadata__"
@@ -49,7 +50,7 @@ def read_header(path: Path) -> Header:
         DamagedError: Anything that the format forbids, duplicate keys included.
     """
     try:
-        with path.open("rb") as file:
+        with stream(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
             text = file.read(length) if (length := _length(file.read(_LENGTH.size), size, path)) else b""

@@ -16,7 +16,7 @@ from ckptmigrate.formats.shard_index import beside, missing_shards, read_weight_
 from ckptmigrate.formats.unpacking import Container, unpack
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint, Extent, Tensor
-from ckptmigrate.wire.reading import lacks, read_bytes
+from ckptmigrate.wire.reading import lacks, read_bytes, stream
 
 _START = 9  # the length, and the brace that begins the header
 
@@ -28,7 +28,7 @@ def identify(path: Path) -> bool:
             return False
         if path.name.endswith(INDEX_SUFFIX):
             return True
-        with path.open("rb") as file:
+        with stream(path) as file:
             start = file.read(_START)
             size = os.fstat(file.fileno()).st_size
     except OSError:

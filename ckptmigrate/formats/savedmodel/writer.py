@@ -25,6 +25,7 @@ from ckptmigrate.formats.savedmodel.naming import (
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint
 from ckptmigrate.wire.output_file import write_file
+from ckptmigrate.wire.remote import want
 
 
 class SavedModelWriter:
@@ -104,6 +105,7 @@ def _copy_graph(source: Path, target: Path) -> None:
         copy = target / file.relative_to(source)
         if not copy.parent.is_dir():
             copy.parent.mkdir(parents=True)
+        want(file)
         shutil.copyfile(file, copy)
         _settle(copy)
 

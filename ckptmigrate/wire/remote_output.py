@@ -1,0 +1,103 @@
+"""Sending an output to where its folder is an image of: whole, or not at all."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ckptmigrate.errors import OutputError
+from ckptmigrate.wire.remote import filesystem_of, forget, remote_errors, url_of
+
+_LAST_OF_FOLDER = ("saved_model.pb", "saved_model.pbtxt")  # what makes a folder an output
+
+
+def push(folder: Path, names: Sequence[str], replaced: Sequence[str] = ()) -> None:
+    """Sends files of a folder, where that is the image of a remote one; else does nothing.
+
+    New objects are made, never overwritten, in the order given; when one fails, those before it are deleted. Where
+    older ones are replaced, the new ones are first sent to keys of their own: until they are all there nothing of the
+    old output is touched. Then its first file goes, and the new ones are copied into place within the store.
+
+    Args:
+        folder: Where the files lie.
+        names: Files and folders in it; the one that makes the output exist last.
+        replaced: Files and folders of the older output; the one that makes it exist first.
+
+    Raises:
+        OutputError: Something of that name is there, or the store can't take it.
+    """
+    url = url_of(folder)
+    if not url:
+        return
+    with remote_errors(url, OutputError):
+        filesystem = filesystem_of(url)
+        files = [file for name in names for file in _files(folder / name)]
+        _replace(filesystem, folder, url, files, replaced) if replaced else _create(filesystem, folder, url, files)
+        filesystem.invalidate_cache()
+    for name in names:
+        _remove(folder / name)
+
+
+def _remove(path: Path) -> None:
+    """What was sent needs no room here; a later reader fetches it."""
+    forget(path)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if file.is_file())
+    return sorted(found, key=lambda file: file.parent == path and file.name in _LAST_OF_FOLDER)
+
+
+def _create(filesystem: Any, folder: Path, url: str, files: Sequence[Path]) -> None:
+    sent: list[str] = []
+    try:
+        for file in files:
+            target = f"{url}/{file.relative_to(folder).as_posix()}"
+            filesystem.put_file(str(file), target, mode="create")
+            sent.append(target)
+            _check(filesystem, file, target)
+    except BaseException:
+        for target in reversed(sent):
+            with suppress(Exception):
+                filesystem.rm_file(target)
+        raise
+
+
+def _replace(filesystem: Any, folder: Path, url: str, files: Sequence[Path], replaced: Sequence[str]) -> None:
+    stage = f"{url}/.ckptmigrate-{secrets.token_hex(8)}"
+    keys = [file.relative_to(folder).as_posix() for file in files]
+    try:
+        for file, key in zip(files, keys, strict=True):
+            filesystem.put_file(str(file), f"{stage}/{key}", mode="create")
+            _check(filesystem, file, f"{stage}/{key}")
+    except BaseException:
+        with suppress(Exception):
+            filesystem.rm(stage, recursive=True)
+        raise
+    try:
+        for name in replaced:
+            with suppress(FileNotFoundError):
+                filesystem.rm(f"{url}/{name}", recursive=True)
+        for key in keys:
+            filesystem.cp_file(f"{stage}/{key}", f"{url}/{key}")
+    except Exception as error:
+        hint = f"the new output is whole in {stage}: copy it into place"
+        raise OutputError(f"the older output couldn't be replaced: {error}", where=url, hint=hint) from error
+    filesystem.rm(stage, recursive=True)
+
+
+def _check(filesystem: Any, file: Path, target: str) -> None:
+    filesystem.invalidate_cache()
+    size = filesystem.info(target)["size"]
+    if size != file.stat().st_size:
+        raise OutputError(f"{file.stat().st_size} bytes were sent, {size} are there", where=target)

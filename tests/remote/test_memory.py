@@ -1,0 +1,216 @@
+"""Reading and writing a store: the same as on a disk, by the ranges that are needed, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ckptmigrate import convert, verify
+from ckptmigrate.averaging import average
+from ckptmigrate.doctor import diagnose
+from ckptmigrate.errors import CkptMigrateError, OutputError, SourceError, UsageError
+from ckptmigrate.formats import open_checkpoint
+from ckptmigrate.wire import remote
+
+from .stores import FIXTURES, files_of, objects_of, upload
+
+SMALL = 60_000  # bytes
+LISTINGS = sorted(FIXTURES.glob("*/*/listing.json"))
+FOLDERS = [p.parent for p in LISTINGS if sum(f.stat().st_size for f in p.parent.rglob("*") if f.is_file()) < SMALL]
+DETECTOR = FIXTURES / "od" / "ssd_mobilenet_v2_tf1"
+
+# What writes into each format, and the name of the output
+OUTPUTS = {"tf1": "out/model", "tf2": "out/", "safetensors": "m.safetensors", "npz": "m.npz", "keras-h5": "m.h5"}
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: f"{p.parent.name}-{p.name}")
+def test_a_store_reads_as_the_disk_does(folder: Path, memory: Any) -> None:
+    upload(memory, folder, "/bucket/here")
+    entry = json.loads((folder / "listing.json").read_text())["entry"]
+    with open_checkpoint(folder / entry) as local, open_checkpoint(f"memory://bucket/here/{entry}") as far:
+        ours, theirs = list(local.rows()), list(far.rows())
+        assert [row.key for row in theirs] == [row.key for row in ours]
+        assert str(far.metadata["used"]).startswith("memory://bucket/here")
+        for one, other in zip(ours, theirs, strict=True):
+            if one.tensor.dtype.name != "variant":
+                np.testing.assert_array_equal(other.tensor.read(), one.tensor.read(), one.key)
+    assert not remote._IMAGES, "images stay when nobody reads them"
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("format_", OUTPUTS)
+def test_a_store_gets_what_the_disk_would_get(format_: str, memory: Any, tmp_path: Path) -> None:
+    source = FIXTURES / "tf1" / "adam"
+    upload(memory, source, "/bucket/old")
+    local = convert(source, f"{tmp_path}/new/{OUTPUTS[format_]}", to=format_, allow_loss=True)
+    far = convert("memory://bucket/old", f"memory://bucket/new/{OUTPUTS[format_]}", to=format_, allow_loss=True)
+    assert (far.verdict, far.counts) == (local.verdict, local.counts)
+    assert local.verdict == "verified"
+    assert objects_of(memory, "/bucket/new") == files_of(tmp_path / "new")
+    again = verify("memory://bucket/old", f"memory://bucket/new/{OUTPUTS[format_]}")
+    assert again.exit_code == 0
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+def test_a_saved_model_goes_and_comes(memory: Any, tmp_path: Path) -> None:
+    source = FIXTURES / "savedmodel" / "keras3_saved" / "model"
+    upload(memory, source, "/bucket/old")
+    convert(source, tmp_path / "new", to="savedmodel", template=str(source))
+    report = convert("memory://bucket/old", "memory://bucket/new", to="savedmodel", template="memory://bucket/old")
+    assert report.verdict == "verified", report.issues
+    assert objects_of(memory, "/bucket/new") == files_of(tmp_path / "new")
+
+
+class Counting:
+    """Counts what is asked of a store."""
+
+    def __init__(self, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.requests, self.bytes, read = 0, 0, store.cat_file
+
+        def cat_file(path: str, start: int | None = None, end: int | None = None, **rest: Any) -> bytes:
+            found: bytes = read(path, start=start, end=end, **rest)
+            self.requests, self.bytes = self.requests + 1, self.bytes + len(found)
+            return found
+
+        monkeypatch.setattr(store, "cat_file", cat_file)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "npz", "weights.h5"])
+def test_only_what_is_wanted_is_fetched(
+    suffix: str, memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "a.npz", **{f"layer_{i}/kernel": np.full((1 << 20,), i, np.float32) for i in range(6)})
+    made = tmp_path / f"model.{suffix}"
+    if suffix == "weights.h5":
+        with h5py.File(made, "w") as file:
+            for i in range(6):
+                file[f"layers/layer_{i}/vars/0"] = np.full((1 << 20,), i, np.float32)
+    else:
+        convert(tmp_path / "a.npz", made, to=suffix)
+    memory.pipe_file(f"/bucket/model.{suffix}", made.read_bytes())
+    counted = Counting(memory, monkeypatch)
+    with open_checkpoint(f"memory://bucket/model.{suffix}") as checkpoint:
+        assert len(checkpoint.variables) == 6
+        assert counted.bytes <= 10 * remote.BLOCK, "headers only: npz and HDF5 have one for each array, beside it"
+        before = counted.bytes
+        name, variable = list(checkpoint.variables.items())[3]
+        assert set(variable.tensor.read().tolist()) == {3.0}, name
+        assert counted.bytes - before <= (4 << 20) + 2 * remote.BLOCK
+
+
+def test_many_small_variables_are_few_requests(memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "a.npz", **{f"layer_{i}/bias": np.full((8,), i, np.float32) for i in range(3000)})
+    convert(tmp_path / "a.npz", tmp_path / "model", to="tf1")
+    upload(memory, tmp_path, "/bucket")
+    counted = Counting(memory, monkeypatch)
+    assert convert("memory://bucket/model", "memory://bucket/model.safetensors", to="safetensors").verdict == "verified"
+    assert counted.requests <= 8
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+def test_a_file_that_changes_meanwhile_is_noticed(memory: Any) -> None:
+    upload(memory, DETECTOR, "/bucket/old")
+    with open_checkpoint("memory://bucket/old") as checkpoint:
+        data = next(name for name in memory.find("/bucket/old") if ".data-" in name)
+        memory.pipe_file(data, memory.cat_file(data)[:-1])
+        with pytest.raises(SourceError, match="changed while it was read"):
+            [row.tensor.read() for row in checkpoint.rows()]
+
+
+def _fails_at(memory: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    put, calls = memory.put_file, [0]
+
+    def put_file(*args: Any, **rest: Any) -> None:
+        calls[0] += 1
+        if calls[0] == number:
+            raise OSError("connection reset")
+        put(*args, **rest)
+
+    monkeypatch.setattr(memory, "put_file", put_file)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_output_that_cannot_be_sent_leaves_nothing(
+    number: int, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(memory, DETECTOR, "/bucket/old")
+    _fails_at(memory, monkeypatch, number)
+    with pytest.raises(OutputError, match="connection reset"):
+        convert("memory://bucket/old", "memory://bucket/new/", to="tf2", mapping="auto")
+    assert objects_of(memory, "/bucket/new") == {}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_older_output_outlives_a_failure(number: int, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(memory, DETECTOR, "/bucket/old")
+    convert("memory://bucket/old", "memory://bucket/new/", to="tf2", mapping="auto")
+    before = objects_of(memory, "/bucket/new")
+    with pytest.MonkeyPatch.context() as patch:
+        _fails_at(memory, patch, number)
+        with pytest.raises(OutputError, match="connection reset"):
+            convert(
+                "memory://bucket/old", "memory://bucket/new/", to="tf2", optimizer="drop", mapping="auto", force=True
+            )
+    assert objects_of(memory, "/bucket/new") == before
+    convert("memory://bucket/old", "memory://bucket/new/", to="tf2", optimizer="drop", mapping="auto", force=True)
+    after = objects_of(memory, "/bucket/new")
+    assert set(after) == {"checkpoint", "ckpt-0.index", "ckpt-0.data-00000-of-00001"} or after != before
+    assert verify("memory://bucket/old", "memory://bucket/new/").exit_code == 0
+
+
+def test_what_another_has_written_meanwhile_stays(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(memory, FIXTURES / "tf1" / "adam", "/bucket/old")
+    put = memory.put_file
+
+    def put_file(local: str, path: str, **rest: Any) -> None:
+        memory.pipe_file("/bucket/new.npz", b"another's")
+        put(local, path, **rest)
+
+    monkeypatch.setattr(memory, "put_file", put_file)
+    with pytest.raises(OutputError, match="exists"):
+        convert("memory://bucket/old", "memory://bucket/new.npz", to="npz")
+    assert memory.cat_file("/bucket/new.npz") == b"another's"
+
+
+def test_an_output_that_exists_is_refused_and_a_source_is_never_written(memory: Any) -> None:
+    upload(memory, FIXTURES / "tf1" / "adam", "/bucket/old")
+    convert("memory://bucket/old", "memory://bucket/new.npz", to="npz")
+    report = convert("memory://bucket/old", "memory://bucket/new.npz", to="npz")
+    assert report.exit_code == 7
+    before = objects_of(memory, "/bucket")
+    with pytest.raises(OutputError, match="the destination is the source"):
+        convert("memory://bucket/new.npz", "memory://bucket/new.npz", to="npz", force=True)
+    assert objects_of(memory, "/bucket") == before
+
+
+def test_averages_and_diagnoses_take_urls(memory: Any, tmp_path: Path) -> None:
+    for step in (9, 10):
+        np.savez(tmp_path / f"ckpt-{step}.npz", **{"layer/kernel": np.full((4, 4), step, np.float32)})
+    upload(memory, tmp_path, "/bucket/run")
+    report = average(["memory://bucket/run/ckpt-*.npz"], "memory://bucket/mean.npz")
+    assert report.exit_code == 0
+    with open_checkpoint("memory://bucket/mean.npz") as mean:
+        assert set(mean.variables["layer/kernel"].tensor.read().ravel().tolist()) == {9.5}
+    assert diagnose("memory://bucket/mean.npz").format == "npz"
+
+
+BAD: dict[str, tuple[str, type[CkptMigrateError], str]] = {
+    "nothing there": ("memory://bucket/none/model.ckpt", SourceError, "no such checkpoint"),
+    "no such store": ("nonsense://bucket/model.h5", UsageError, "nonsense"),
+    "leads out": ("memory://bucket/../model.h5", UsageError, "dots"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_urls_are_told(case: str, memory: Any) -> None:
+    url, kind, message = BAD[case]
+    with pytest.raises(kind, match=message) as caught:
+        open_checkpoint(url)
+    assert url.partition("/..")[0] in str(caught.value)
+    assert caught.value.hint
