@@ -72,7 +72,13 @@ def pieces(array: Array, dtype: np.dtype[Any] | None = None) -> Iterator[Array]:
 
 
 def _cuts(shape: Sequence[int], itemsize: int) -> Iterator[tuple[Any, ...]]:
-    """Where to cut: leading axes one by one until what is behind them fits, then as many rows as fit."""
+    """Where to cut: leading axes one by one until what is behind them fits, then as many rows as fit.
+
+    >>> list(_cuts((1 << 40, 0), 4))
+    []
+    """
+    if 0 in shape:
+        return
     axis = 0
     while axis < len(shape) and math.prod(shape[axis + 1 :]) * itemsize > PIECE_BYTES:
         axis += 1
