@@ -184,7 +184,10 @@ def test_a_worker_that_dies_takes_no_other_job_with_it(folder: Path) -> None:
         time.sleep(0.01)
     os.kill(victim, signal.SIGKILL)
     out, _ = running.communicate()
-    assert json.loads(out)["counts"] == {"done": 40, "skipped": 0, "failed": 0}
+    counts = json.loads(out)["counts"]
+    assert counts["failed"] == 0
+    assert counts["done"] + counts["skipped"] == 40  # what the victim had written, but not told of, is recognised
+    assert counts["skipped"] <= 2
 
 
 def test_a_dask_cluster(folder: Path) -> None:
