@@ -306,3 +306,13 @@ TURNS = [  # source, target, the way -> what can make one of the other
 @pytest.mark.parametrize(("source", "target", "way", "expected"), TURNS)
 def test_turns(source, target, way, expected):
     assert turns(source, target, way) == expected
+
+
+def test_what_is_to_decide_is_a_rule_once_its_marks_are_taken_off(drafted):
+    near = {"net/gate_a/scales": (5,), "net/gate_b/scales": (5,), "net/w": (3, 4)}
+    text = drafted(near, {"switch.first": (5,), "switch.second": (5,), "net.w": (3, 4)}, values=False).text
+    lines = text.splitlines()
+    source = next(line for line in lines if line.startswith("#   - from: net/gate_a"))
+    target = next(line for line in lines if line.startswith("#     to: switch.first"))
+    rule = "\n".join(line.removeprefix("# ") for line in (source, target))
+    assert loads(f"ckptmigrate: 1\ntitle: decided\nrules:\n{rule}\n", "draft.yaml").rules

@@ -144,7 +144,7 @@ class _Writer:
             self.out += [f"# {why}:"] * (why != said)
             said = why
             self.out += _listed((f"- from: {name}" for name in _collapsed(rows)), LISTED, "")
-            self.out += _listed((f"    to: {name}" for name in _collapsed(candidates)), SHOWN, "    ")
+            self.out += _listed((f"  to: {name}" for name in _collapsed(candidates)), SHOWN, "  ")
         unused = [row for (_, candidates), rows in groups.items() if not candidates for row in rows]
         if unused:
             self.out += ["", "# Nothing in the target is like these. Under `rules`, to leave them out:"]
