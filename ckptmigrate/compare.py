@@ -43,6 +43,7 @@ class Tolerance(NamedTuple):
 
 
 EXACT = Tolerance()
+BEYOND = "values are beyond the range of {} and would be infinite: cast to a wider type"
 
 
 def compare_group(group: Group, written: Mapping[int, Tensor], tolerance: Tolerance = EXACT) -> dict[int, Finding]:
@@ -72,8 +73,10 @@ def compare_group(group: Group, written: Mapping[int, Tensor], tolerance: Tolera
         if not all(_fits(tensor, array) for tensor, array in zip(group.sources, undone, strict=True)):
             return {i: Finding("differs", "inverse", "its inverse doesn't give the source's bytes") for i in found}
         proof = "inverse"
-    detail = _rounding(group)
-    return {index: Finding("equal", proof, detail) for index in found}
+    rounding, infinite = _rounding(group)
+    if infinite:
+        return {i: Finding("differs", proof, f"{infinite:,} {BEYOND.format(group.dtypes[i].name)}") for i in found}
+    return {index: Finding("equal", proof, rounding) for index in found}
 
 
 def compare_plain(source: Tensor, written: Tensor) -> Finding:
@@ -205,10 +208,10 @@ def _fits(tensor: Tensor, array: Array) -> bool:
     return True
 
 
-def _rounding(group: Group) -> str:
-    """The largest error of a cast at the end of a group; empty where there is none."""
+def _rounding(group: Group) -> tuple[str, int]:
+    """The largest error of a cast at the end of a group, "" where there is none; how many values it makes infinite."""
     if not group.steps or not group.steps[-1].text.startswith("cast"):
-        return ""
+        return "", 0
     before = Group(group.labels, group.sources, group.steps[:-1]).run()
     after = group.steps[-1].apply(before)
     largest, infinite = 0.0, 0
@@ -220,8 +223,7 @@ def _rounding(group: Group) -> str:
             infinite += int((finite & ~np.isfinite(narrow)).sum())
             errors = np.abs(wide - narrow)[finite & np.isfinite(narrow)]
             largest = max(largest, float(errors.max()) if errors.size else 0.0)
-    beyond = f"; {infinite} values are beyond its range and become infinite" if infinite else ""
-    return f"largest rounding {largest:.3g}{beyond}"
+    return f"largest rounding {largest:.3g}", infinite
 
 
 def _side_by_side(a: Array, b: Array) -> Iterator[tuple[Array, Array]]:

@@ -157,10 +157,18 @@ def test_fresh_state_stays_under_its_keys(tmp_path):
     assert keys(tmp_path / "out") == keys(source)
 
 
-def test_what_a_narrower_type_cannot_hold_is_told(tmp_path):
+def test_what_a_narrower_type_cannot_hold_is_not_published(tmp_path):
     np.savez(tmp_path / "in.npz", w=np.array([1e6, 0.1, np.inf, np.nan], np.float32))
     report = convert(tmp_path / "in.npz", tmp_path / "out", to="tf1", dtype="float16")
-    assert report.rows[0].detail == "largest rounding 2.44e-05; 1 values are beyond its range and become infinite"
+    assert report.exit_code == 1
+    assert report.rows[0].detail.startswith("1 values are beyond the range of float16")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.npz"]
+
+
+def test_the_largest_rounding_of_a_cast_is_told(tmp_path):
+    np.savez(tmp_path / "in.npz", w=np.array([0.1, np.inf, np.nan], np.float32))
+    report = convert(tmp_path / "in.npz", tmp_path / "out", to="tf1", dtype="float16")
+    assert (report.verdict, report.rows[0].detail) == ("verified", "largest rounding 2.44e-05")
 
 
 def test_a_sharded_output_is_found_by_the_name_it_was_given(tmp_path):
