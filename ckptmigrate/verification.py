@@ -145,7 +145,22 @@ def diff(
         left, right = (stack.enter_context(formats.open_checkpoint(path)) for path in (a, b))
         asked = MappingOptions(**mapping)
         plan, chosen = _plan_against(left, right, asked, None, stack.enter_context)
-        return _compared(plan, right, chosen, Tolerance(rtol, atol), progress=progress)
+        return _told_apart(_compared(plan, right, chosen, Tolerance(rtol, atol), progress=progress))
+
+
+def _told_apart(report: Report) -> Report:
+    """A comparison of equals: nobody made one of the other, so what only B has, or has otherwise, differs."""
+    shapes = {issue.name: issue for issue in report.issues if issue.kind == "shape"}
+
+    def told(row: Row) -> Row:
+        if row.outcome != "extra":
+            return row
+        if row.name in shapes:
+            return replace(row, outcome="differs", detail=shapes[row.name].message.replace("the template's", "B's"))
+        return replace(row, detail="only B has it")
+
+    issues = tuple(issue for issue in report.issues if issue.kind != "shape")
+    return replace(report, rows=tuple(map(told, report.rows)), issues=issues)
 
 
 def _plan_against(

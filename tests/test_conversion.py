@@ -318,3 +318,13 @@ def test_a_value_that_was_started_anew_is_not_compared_with_itself(tmp_path):
     convert(ADAM, tmp_path / "x", to="tf2", reinit=("conv/kernel",))
     filled = [row for row in verify(ADAM, tmp_path / "x").rows if (row.name, row.outcome) == ("conv/kernel", "filled")]
     assert {row.detail for row in filled} == {"with glorot_uniform, seed 0", "initial value 0"}
+
+
+def test_models_with_other_heads_differ(tmp_path):
+    np.savez(tmp_path / "a.npz", **{"body/w": np.ones((3, 4), "f4"), "head/w": np.ones((4, 5), "f4")})
+    np.savez(
+        tmp_path / "b.npz", **{"body/w": np.ones((3, 4), "f4"), "head/w": np.ones((4, 7), "f4"), "new/w": np.ones(2)}
+    )
+    report = diff(tmp_path / "a.npz", tmp_path / "b.npz")
+    assert report.exit_code == 1
+    assert {row.name: row.outcome for row in report.rows} == {"body/w": "equal", "head/w": "differs", "new/w": "extra"}
