@@ -18,6 +18,7 @@ from ckptmigrate.wire.remote import want
 
 _FICLONE = 0x40049409  # linux/fs.h: share the other file's blocks, where the filesystem can (btrfs, xfs)
 _STEP = 16 << 20  # bytes per call of the kernel, so that progress shows and the disk gets its work early
+_GAP = 1 << 20  # bytes between two writes that are told of together
 _CHUNK = 1 << 18  # bytes that come through this process at a time: they stay in the second-level cache
 
 # What the calls answer where kernel or filesystem can't: then the next way is tried.
@@ -187,10 +188,13 @@ class OutputFile:
     def _begin_writing(self, at: int, count: int) -> None:
         """Has the disk begin with what was written once that is worth it.
 
-        Linux starts writing dirty pages that won't be needed (mm/fadvise.c), which costs no thread and no wait.
+        Linux starts writing dirty pages that won't be needed (mm/fadvise.c), which costs no thread and no wait. What
+        lies apart from the rest, such as HDF5's headers, waits for the end: advice on all between would cost more.
         """
         begin, end = self._late
-        begin, end = (min(begin, at), max(end, at + count)) if end else (at, at + count)
+        if not begin <= at <= end + _GAP:
+            begin, end = at, at
+        end = max(end, at + count)
         self._late = begin, end
         if end - begin >= _STEP:
             self._late = 0, 0
