@@ -212,28 +212,17 @@ class _Walker:
         return values
 
     def _dataset(self, path: str, found: Any) -> Dataset:
-        import h5py
-
-        place = self.tree.place
-        plist, shape, form = found.get_create_plist(), tuple(found.shape or ()), self._form(found.get_type())
-        layout, filters = plist.get_layout(), [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
-        if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
-            raise DamagedError("its elements lie in another file: not read", where=_at(place, path))
-        if not _FILTERS.issuperset(filters):
-            raise SourceError(f"packed by filter {filters}: a plugin, which is not loaded", where=_at(place, path))
+        place, offset = self.tree.place, found.get_offset()
+        shape, form = tuple(found.shape or ()), self._form(found.get_type())
         nbytes, kept = math.prod(shape) * form.nbytes, found.get_storage_size()
         if nbytes > BOMB_BYTES and nbytes > BOMB_RATIO * kept:
             raise DamagedError(f"{nbytes} bytes promised, {kept} stored: a bomb", where=_at(place, path))
-        if layout == h5py.h5d.CHUNKED:
-            chunk = math.prod(plist.get_chunk()) * form.nbytes
-            if chunk > BOMB_BYTES and chunk > BOMB_RATIO * max(kept, nbytes):
-                raise DamagedError(f"cut into pieces of {chunk} bytes, {kept} stored: a bomb", where=_at(place, path))
+        if offset is None:  # else the elements lie in one piece, in this file and as they are
+            _check_storage(found.get_create_plist(), form, max(kept, nbytes), kept, _at(place, path))
         raw, stored = None, form.stored
         dtype = self._named(found, form, path) if form.is_opaque else form.dtype
-        is_plain = layout == h5py.h5d.CONTIGUOUS and form.is_exact and dtype is not None and dtype.is_raw
-        if is_plain and kept and not filters:
-            offset = found.get_offset()
-            if kept != nbytes or offset is None or offset + nbytes > self.end:
+        if offset is not None and kept and form.is_exact and dtype is not None and dtype.is_raw:
+            if kept != nbytes or offset + nbytes > self.end:
                 message = f"{nbytes} bytes expected, the file ends before them: truncated"
                 raise DamagedError(message, where=_at(place, path))
             raw = Raw(place.base + offset, nbytes, stored.newbyteorder("<") != stored)
@@ -250,6 +239,21 @@ class _Walker:
         if told not in self.forms:
             self.forms[told] = form_of(kind)
         return self.forms[told]
+
+
+def _check_storage(plist: Any, form: Form, most: int, kept: int, where: str) -> None:
+    """Refuses elements that lie elsewhere, that only a plugin could unpack, or in pieces that are too large."""
+    import h5py
+
+    layout, filters = plist.get_layout(), [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
+        raise DamagedError("its elements lie in another file: not read", where=where)
+    if not _FILTERS.issuperset(filters):
+        raise SourceError(f"packed by filter {filters}: a plugin, which is not loaded", where=where)
+    if layout == h5py.h5d.CHUNKED:
+        chunk = math.prod(plist.get_chunk()) * form.nbytes
+        if chunk > BOMB_BYTES and chunk > BOMB_RATIO * most:
+            raise DamagedError(f"cut into pieces of {chunk} bytes, {kept} stored: a bomb", where=where)
 
 
 def _links(group: Any) -> list[tuple[bytes, int, int]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import product
 
 from ckptmigrate.formats.keras_config import Configured
@@ -102,14 +103,17 @@ def _nested(weights: Sequence[Weight]) -> Known:
 
 def _fitted(class_name: str, node: Node, is_quantised: bool) -> Known | None:
     """The settings of a class under which it has as many variables as the file; names on which they agree."""
-    fitting = [known for known in _variants(class_name, is_quantised) if known.fits(node)]
+    variants = _variants(class_name, is_quantised)
+    fitting = [known for known in variants if known.fits(node)]
     if not fitting:
         return None
-    return fitting[0] if fitting[0] == next(_variants(class_name, is_quantised)) else _agreed(fitting)
+    return fitting[0] if fitting[0] is variants[0] else _agreed(fitting)
 
 
-def _variants(class_name: str, is_quantised: bool) -> Iterator[Known]:
+@cache
+def _variants(class_name: str, is_quantised: bool) -> tuple[Known, ...]:
     """A class under all its settings that say which variables it has, the usual ones first."""
+    variants: list[Known] = []
     optional = {w.when: w.default for w in WEIGHTS[class_name] if w.when}
     usual = product(*((default, not default) for default in optional.values()))
     for values in usual:
@@ -117,7 +121,8 @@ def _variants(class_name: str, is_quantised: bool) -> Iterator[Known]:
         known = _nested(weights_of(Configured("", class_name, settings)) or ())
         if is_quantised and known.own and (scale := _QUANTISED.get(known.own[0].path if known.own[0] else "")):
             known = replace(known, own=(*known.own, Weight(scale, is_trainable=False)))
-        yield known
+        variants.append(known)
+    return tuple(variants)
 
 
 def _agreed(variants: Sequence[Known]) -> Known:
