@@ -1,5 +1,6 @@
 """Writing HDF5 files: groups with attributes, and datasets. Bytes that lie raw in the source the kernel copies.
 
+HDF5 makes the structure, with room for the elements, which are put there once it has closed the file.
 Files of the earliest format version, without times: the same input gives the same bytes.
 """
 
@@ -20,7 +21,6 @@ from ckptmigrate.wire.output_file import OutputFile
 
 # What Keras keeps an attribute below: object headers hold 64 KiB (keras/src/legacy/saving/legacy_h5_format.py).
 MAX_ATTRIBUTE_BYTES = 64512
-_LEAST_RESERVED = 1 << 16  # bytes from which on they don't go through HDF5
 
 Value = str | Sequence[str]
 
@@ -76,17 +76,18 @@ def write_hdf5(
     moved = 0
     with OutputFile(path) as target:
         with _told(target) as sink, h5py.File(sink, "w") as file:
-            for group, attributes in groups.items():
-                made = file.require_group(group) if group else file
-                for name, value in attributes.items():
+            make = _Maker(file)
+            for group in sorted(groups):  # those above others come first
+                made = make.group(group) if group else file
+                for name, value in groups[group].items():
                     _put(made.attrs, name, value)
             for name, source in datasets.items():
                 if sink.error is not None:
                     break
-                if source.nbytes >= _LEAST_RESERVED:
-                    places[name] = _reserved(file, name, source)
+                if source.dtype.kind != "O":
+                    places[name] = make.room(name, source)
                     continue
-                _written(file, name, source)
+                file.create_dataset(name, data=source.load())
                 moved += source.nbytes
                 on_bytes(source.nbytes)
         counts = {True: 0, False: moved}
@@ -125,32 +126,42 @@ def _put(attributes: Any, name: str, value: Value) -> None:
         attributes[f"{name}{number}"] = np.array(texts[begin : begin + step], f"S{width}")
 
 
-def _written(file: Any, name: str, source: Source) -> None:
-    values = source.load()
-    if source.named:
-        raw = np.ascontiguousarray(values).reshape(-1).view(f"V{source.dtype.itemsize}").reshape(source.shape)
-        file.create_dataset(name, data=raw).attrs["dtype"] = source.named
-    else:
-        file.create_dataset(name, data=values)
+class _Maker:
+    """Makes groups, and datasets in one piece, with those groups on the way that aren't there."""
+
+    def __init__(self, file: Any) -> None:
+        import h5py
+
+        self.file = file
+        self.links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+        self.links.set_create_intermediate_group(True)
+        self.plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        self.plist.set_layout(h5py.h5d.CONTIGUOUS)
+        self.plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        self.plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        self.plist.set_obj_track_times(False)
+
+    def group(self, name: str) -> Any:
+        """A new group."""
+        import h5py
+
+        return h5py.Group(h5py.h5g.create(self.file.id, _stored(name), self.links))
+
+    def room(self, name: str, source: Source) -> int:
+        """Makes a dataset whose elements come later; gives their place in the file."""
+        import h5py
+
+        kind = np.dtype(f"V{source.dtype.itemsize}") if source.named else source.dtype
+        space = h5py.h5s.create_simple(source.shape)
+        stored = h5py.h5t.py_create(kind, logical=True)
+        made = h5py.h5d.create(self.file.id, _stored(name), stored, space, self.plist, self.links)
+        if source.named:
+            h5py.Dataset(made).attrs["dtype"] = source.named
+        return int(made.get_offset() or 0)
 
 
-def _reserved(file: Any, name: str, source: Source) -> int:
-    """Makes room for a dataset whose bytes come once the file is closed; gives the place."""
-    import h5py
-
-    stored = h5py.h5t.py_create(np.dtype(f"V{source.dtype.itemsize}") if source.named else source.dtype, logical=True)
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_layout(h5py.h5d.CONTIGUOUS)
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    plist.set_obj_track_times(False)
-    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    space, called = h5py.h5s.create_simple(source.shape), name.encode("utf-8", "surrogateescape")
-    made = h5py.h5d.create(file.id, called, stored, space, plist, links)
-    if source.named:
-        h5py.Dataset(made).attrs["dtype"] = source.named
-    return int(made.get_offset())
+def _stored(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _filled(target: OutputFile, at: int, name: str, source: Source, on_bytes: Callable[[int], None]) -> bool:
