@@ -20,7 +20,8 @@ from ckptmigrate.issues import Issue
 from ckptmigrate.progress import Progress, no_progress
 from ckptmigrate.report import Report
 from ckptmigrate.table import Checkpoint, Tensor, Variable
-from ckptmigrate.wire import remote
+from ckptmigrate.urls import is_remote
+from ckptmigrate.wire import store
 from ckptmigrate.wire.names import INDEX_SUFFIX
 
 _STEPS = ("global_step", "step", "iterations", "save_counter")
@@ -75,9 +76,9 @@ def expand(patterns: Iterable[str | Path]) -> list[str | Path]:
     """
     found: dict[str | Path, None] = {}
     for pattern in map(str, patterns):
-        is_url = remote.is_remote(pattern)
+        is_url = is_remote(pattern)
         is_pattern = glob.has_magic(pattern) and (is_url or not Path(pattern).exists())
-        fitting = (remote.glob if is_url else glob.glob)(pattern) if is_pattern else [pattern]
+        fitting = (store.glob if is_url else glob.glob)(pattern) if is_pattern else [pattern]
         named = sorted(filter(_may_be_checkpoint, fitting), key=_natural)
         if not named:
             raise SourceError(

@@ -16,6 +16,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ckptmigrate.urls import spoken
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -35,6 +37,8 @@ _WRITE_HINTS = {
 class CkptMigrateError(Exception):
     """Root of the tree: a message (what, expected, found), where it was met, and what to do next.
 
+    Paths that stand for remote files are told as URLs.
+
     Args:
         message: What went wrong; expected and found values where there are any.
         where: File, and key or offset in it.
@@ -45,10 +49,8 @@ class CkptMigrateError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, where: str = "", hint: str = "", issues: Iterable[Issue] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.where = where
-        self.hint = hint
+        self.message, self.where, self.hint = spoken(message), spoken(where), spoken(hint)
+        super().__init__(self.message)
         self.issues = tuple(issues)
 
     def __str__(self) -> str:

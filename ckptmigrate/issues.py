@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from ckptmigrate.urls import ROOTS, spoken
+
 Severity = Literal["error", "loss", "warning", "note"]
 
 # What an issue of severity `error` or `loss` does to the exit code. Kinds not listed here end with 1.
@@ -32,7 +34,7 @@ EXIT_CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One finding.
+    """One finding. Paths that stand for remote files are told as URLs.
 
     Args:
         kind: A short word, see EXIT_CODES for those that stop a run.
@@ -49,6 +51,10 @@ class Issue:
     message: str = ""
     hint: str = ""
     where: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "message", "hint", "where") if ROOTS else ():
+            object.__setattr__(self, name, spoken(getattr(self, name)))
 
     def to_json(self) -> dict[str, str]:
         """The issue as the JSON documents of the command line carry it."""

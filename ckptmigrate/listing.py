@@ -14,6 +14,7 @@ from ckptmigrate.dtypes import STRING, VARIANT
 from ckptmigrate.errors import CkptMigrateError, UsageError
 from ckptmigrate.norm_settings import norm_settings
 from ckptmigrate.table import Checkpoint, OptimizerState, Stored, Tensor, Variable
+from ckptmigrate.urls import spoken
 
 SCALAR_BYTES = 64  # what may be read without being asked for: counters and hyperparameters, no weights
 CHUNK = 1 << 20  # elements looked at in one go
@@ -113,9 +114,9 @@ def inspect_json(checkpoint: Checkpoint, *, stats: bool = False) -> dict[str, An
         stats: Read every tensor and add its statistics.
     """
     return {
-        "path": str(checkpoint.path),
+        "path": spoken(str(checkpoint.path)),
         "format": checkpoint.format,
-        "files": [str(f) for f in checkpoint.files],
+        "files": [spoken(str(f)) for f in checkpoint.files],
         "metadata": dict(checkpoint.metadata),
         "variables": [_variable(v, stats) for v in checkpoint.variables.values()],
         "optimizers": [_optimizer(state, stats) for state in checkpoint.optimizers],

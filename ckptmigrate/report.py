@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ckptmigrate.issues import Issue, exit_code
+from ckptmigrate.urls import spoken_in
 
 Outcome = Literal["equal", "differs", "missing", "extra", "dropped", "filled", "planned", "written"]
 Proof = Literal["inverse", "recomputed", "none"]
@@ -50,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of convert, verify or diff.
+    """The outcome of convert, verify or diff. Paths that stand for remote files are told as URLs.
 
     Attributes:
         source, target: {"path", "format", "files", ...} of both sides.
@@ -68,6 +69,10 @@ class Report:
     issues: tuple[Issue, ...] = ()
     allow_loss: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("source", "target", "details"):
+            object.__setattr__(self, name, spoken_in(getattr(self, name)))
 
     @property
     def counts(self) -> dict[str, int]:

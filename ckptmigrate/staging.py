@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckptmigrate.errors import OutputError, output_errors
-from ckptmigrate.wire import remote
+from ckptmigrate.urls import is_remote
 from ckptmigrate.wire.output_file import write_file
+from ckptmigrate.wire.remote import image
 from ckptmigrate.wire.remote_output import push
 from ckptmigrate.wire.state_file import STATE_NAME
 
@@ -65,7 +66,7 @@ def destination_of(text: str, default_name: str, *, writes_folder: bool = False)
     Raises:
         OutputError: No path, or a folder was named, and the format writes a single file.
     """
-    path = remote.image(text) if remote.is_remote(text) else Path(text)
+    path = image(text) if is_remote(text) else Path(text)
     if not text or "\0" in text or (writes_folder and path.name in ("", "..")):
         raise OutputError("is no path", where=repr(text), hint="name the file, the prefix or the folder to write")
     if writes_folder:

@@ -15,7 +15,8 @@ from ckptmigrate.errors import CkptMigrateError
 from ckptmigrate.formats import by_name
 from ckptmigrate.formats.paths import resolve
 from ckptmigrate.issues import Issue
-from ckptmigrate.wire import remote
+from ckptmigrate.urls import is_remote
+from ckptmigrate.wire import store
 from ckptmigrate.wire.names import INDEX_SUFFIX
 from ckptmigrate.wire.state_file import STATE_NAME
 
@@ -71,7 +72,7 @@ def jobs_of(entries: Sequence[Entry], base: Path) -> tuple[list[Job], list[Issue
 
 def _jobs_of(entry: Entry, base: Path) -> Iterator[Job]:
     by_name(entry.options["to"])
-    if remote.is_remote(entry.source):
+    if is_remote(entry.source):
         found = dict.fromkeys(_remote_sources(entry.source))
     else:
         found = dict.fromkeys(str(resolve(path).path) for path in _sources(entry.source, base))
@@ -80,7 +81,7 @@ def _jobs_of(entry: Entry, base: Path) -> Iterator[Job]:
 
 
 def _remote_sources(source: str) -> list[str]:
-    urls = remote.glob(source) if glob.has_magic(source) else [source]
+    urls = store.glob(source) if glob.has_magic(source) else [source]
     return [url.removesuffix(INDEX_SUFFIX) for url in urls if _may_be_source(PurePosixPath(url).name)]
 
 
@@ -114,7 +115,7 @@ def _target(entry: Entry, source: str, base: Path) -> str:
         return known[found[1]]
 
     text = _HOLE.sub(fill, entry.target)
-    if remote.is_remote(text):
+    if is_remote(text):
         return text
     return str(base / text) + ("/" if text.endswith("/") else "")
 

@@ -17,7 +17,7 @@ from ckptmigrate.batch.manifest import Entry
 from ckptmigrate.batch.work import Outcome, end_with, largest, run
 from ckptmigrate.errors import UsageError
 from ckptmigrate.issues import Issue
-from ckptmigrate.wire.remote import is_remote
+from ckptmigrate.urls import is_remote
 
 BASE_MEMORY = 96 << 20  # bytes of a worker: Python, NumPy, an index of 10,000 variables
 TENSORS_HELD = 4  # the largest tensor of a checkpoint, its steps, and what is compared

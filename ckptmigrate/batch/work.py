@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ckptmigrate import formats
@@ -16,7 +16,6 @@ from ckptmigrate.errors import CkptMigrateError, OutputError
 from ckptmigrate.issues import Issue
 from ckptmigrate.provenance import digest, section
 from ckptmigrate.table import Checkpoint
-from ckptmigrate.wire.remote import spoken
 
 Tell = Callable[[str, int, int], None]
 _FLAGS = ("flavor", "dialect", "dtype", "hyper", "reverse", "names", "averages", "drop", "reinit", "seed")
@@ -77,7 +76,7 @@ def run(job: Job, tell: Tell | None = None) -> Outcome:
     except Exception as error:  # noqa: BLE001 a bug in one job must not stop the others
         text = f"this is a bug in ckptmigrate: {type(error).__name__}: {error}"
         issues, code = (Issue("bug", "error", job.source, text),), 1
-    return Outcome(job, FAILED, told, nbytes, time.monotonic() - started, tuple(map(_spoken, issues)), code)
+    return Outcome(job, FAILED, told, nbytes, time.monotonic() - started, tuple(issues), code)
 
 
 def _converted(
@@ -90,19 +89,8 @@ def _converted(
     report = convert(source, job.destination, progress=tell or (lambda *_: None), **options)
     status = DONE if report.exit_code == 0 else FAILED
     wanted = ("error", "loss", "warning") if status == DONE else ("error", "loss")
-    issues = tuple(_spoken(issue) for issue in report.issues if issue.severity in wanted)
+    issues = tuple(issue for issue in report.issues if issue.severity in wanted)
     return Outcome(job, status, told, nbytes, time.monotonic() - started, issues, report.exit_code)
-
-
-def _spoken(issue: Issue) -> Issue:
-    """An issue with URLs where it names images of remote files, which only this process knows."""
-    return replace(
-        issue,
-        name=spoken(issue.name),
-        message=spoken(issue.message),
-        hint=spoken(issue.hint),
-        where=spoken(issue.where),
-    )
 
 
 def _kind(error: CkptMigrateError) -> str:

@@ -17,7 +17,6 @@ from ckptmigrate.cli.text import SHOWN, shortened
 from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError
 from ckptmigrate.issues import Issue
 from ckptmigrate.visible import visible
-from ckptmigrate.wire.remote import spoken
 
 _COMMAND = re.compile(r"  hint:  (?:[\d,]+ of [\d,]+: )?(?:ckptmigrate|printf|rm|pip) ")
 _SENTENCES = ("error: ", "loss: ", "warning: ", "note: ", "  hint:  ")
@@ -109,7 +108,7 @@ def emit(text: str) -> None:
         OutputError: Standard output can't be written, such as to a full disk.
     """
     try:
-        sys.stdout.write(spoken(text))
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         _abandon()
@@ -140,7 +139,7 @@ def _abandon() -> None:
 
 def say(lines: Iterable[str]) -> None:
     """Prints to stderr."""
-    for line in fitted(map(spoken, lines), sys.stderr):
+    for line in fitted(lines, sys.stderr):
         print(line, file=sys.stderr)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ckptmigrate.cli.answer import as_text
 from ckptmigrate.errors import OutputError, UsageError
 from ckptmigrate.staging import publish_file
-from ckptmigrate.wire.remote import spoken
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report
@@ -55,4 +54,4 @@ def write_report(name: str, document: Any, page: Callable[[], str]) -> None:
     if not name:
         return
     text = page() if is_page(name) else as_text(document)
-    publish_file(Path(name), spoken(text).encode("utf-8", "backslashreplace"))
+    publish_file(Path(name), text.encode("utf-8", "backslashreplace"))

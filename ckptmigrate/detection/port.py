@@ -28,8 +28,8 @@ from ckptmigrate.mapping.rules import Mapping
 from ckptmigrate.progress import Progress, no_progress
 from ckptmigrate.report import Report
 from ckptmigrate.table import Checkpoint
+from ckptmigrate.urls import is_remote
 from ckptmigrate.wire.reading import lacks
-from ckptmigrate.wire.remote import is_remote
 
 CONFIG = "pipeline.config"
 PREFIX = "ckpt-0"

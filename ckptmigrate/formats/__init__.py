@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptmigrate.errors import CkptMigrateError, SourceError, UsageError
+from ckptmigrate.errors import SourceError, UsageError
 from ckptmigrate.formats import frozen_graph, keras_h5, keras_v3, npz, safetensors, savedmodel, tf1, tf1_v1, tf2
 from ckptmigrate.formats.format import Format
 from ckptmigrate.formats.paths import resolve
 from ckptmigrate.formats.strangers import pointer, stranger
 from ckptmigrate.table import Checkpoint
-from ckptmigrate.wire import remote
+from ckptmigrate.urls import is_remote, spoken
+from ckptmigrate.wire.remote import held
 
 FORMATS: tuple[Format, ...] = (
     tf1.FORMAT,
@@ -81,7 +82,7 @@ def open_checkpoint(path: str | Path, format: str = "") -> Checkpoint:
         DamagedError: Of a known format, but damaged.
         UsageError: No such format.
     """
-    if remote.is_remote(path):
+    if is_remote(path):
         return _open_remote(str(path), format)
     if format:
         resolved = resolve(path)
@@ -92,18 +93,12 @@ def open_checkpoint(path: str | Path, format: str = "") -> Checkpoint:
         found = identify(path)
     checkpoint = found.format.read(found.path)
     used = f"{found.path} ({found.note})" if found.note else str(found.path)
-    return replace(checkpoint, metadata={**checkpoint.metadata, "used": used})
+    return replace(checkpoint, metadata={**checkpoint.metadata, "used": spoken(used)})
 
 
 def _open_remote(url: str, format: str) -> Checkpoint:
     """Opens images of remote files, which go when it is closed."""
     with ExitStack() as undo:
-        path = undo.enter_context(remote.held(url))
-        try:
-            checkpoint = open_checkpoint(f"{path}/" if url.endswith("/") else path, format)
-        except CkptMigrateError as error:
-            error.message, error.where, error.hint = map(remote.spoken, (error.message, error.where, error.hint))
-            raise
-        used = remote.spoken(checkpoint.metadata["used"])
-        closers = (*checkpoint.closers, undo.pop_all().close)
-        return replace(checkpoint, metadata={**checkpoint.metadata, "used": used}, closers=closers)
+        path = undo.enter_context(held(url))
+        checkpoint = open_checkpoint(f"{path}/" if url.endswith("/") else path, format)
+        return replace(checkpoint, closers=(*checkpoint.closers, undo.pop_all().close))

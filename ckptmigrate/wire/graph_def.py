@@ -5,6 +5,7 @@ Messages: tensorflow/core/framework/graph.proto, node_def.proto, function.proto,
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -14,10 +15,12 @@ from typing import NamedTuple
 from ckptmigrate.errors import DamagedError, SourceError
 from ckptmigrate.wire.mapped import Mapped
 from ckptmigrate.wire.protobuf import text
+from ckptmigrate.wire.reading import opened
 from ckptmigrate.wire.tensor_proto import TensorPlace, place_tensor
 
 _1_VARINT, _1_BYTES, _2_BYTES, _3_BYTES, _5_BYTES, _8_BYTES = 0x08, 0x0A, 0x12, 0x1A, 0x2A, 0x42
 _GRAPH_TAGS = frozenset({_1_BYTES, _2_BYTES, 0x18, 0x22, _5_BYTES})  # node, library, version, versions, debug_info
+_FIRST_BYTES = (b"\x08", b"\x0a", b"\x12")  # a schema version, a node or a meta graph's facts, a library
 _OP = re.compile(rb"[A-Za-z_][A-Za-z0-9_.>/-]*")  # op_def_builder.cc, loosely
 _LOOKED_AT = 8  # fields of a file, or of its first node, that tell its kind
 
@@ -44,6 +47,19 @@ _VARIABLE_OPS = frozenset({b"VariableV2", b"Variable", b"VarHandleOp", b"AutoRel
 
 def kind_of(path: Path) -> str:
     """What a file holds: "graph", "saved_model", "meta_graph", or "" for anything else. Reads its beginning."""
+    return _kind_of_protobuf(path) if _begins_so(path) else ""
+
+
+def _begins_so(path: Path) -> bool:
+    """Most strangers don't; of remote ones no more is fetched."""
+    try:
+        with opened(path, 0, 1) as descriptor:
+            return os.pread(descriptor, 1, 0) in _FIRST_BYTES
+    except (OSError, SourceError):
+        return False
+
+
+def _kind_of_protobuf(path: Path) -> str:
     try:
         file = Mapped(path)
         head = list(islice(file.fields(file.view), _LOOKED_AT))

@@ -1,47 +1,30 @@
-"""Remote files, through fsspec: local images of them, filled block by block as their bytes are wanted, and sent back.
+"""Remote files: local images of them, filled block by block as their bytes are wanted.
 
 An image is a sparse local file of the remote one's name, size and time. Readers look at names and sizes as they do of
 local files; before they read bytes they say which ones they want (`want`), and only the blocks that hold these are
-fetched. What is written appears beside the images, as it does locally, and is then sent (`push`): each object appears
-when its upload is complete, the one that makes the output exist last. This is the one module that knows fsspec.
+fetched. Images go when nobody holds them any more. Each process has a folder of its own for them: a forked one reads
+its parent's, and leaves them where they are.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
-import re
 import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ckptmigrate.errors import CkptMigrateError, SourceError, UsageError
+from ckptmigrate.errors import SourceError, UsageError, output_errors
+from ckptmigrate.urls import ROOTS, parts_of
+from ckptmigrate.wire.store import Entry, listing, read_range
 
 BLOCK = 256 << 10  # bytes: what is fetched at once, at the least
 MAX_REQUEST = 32 << 20  # bytes of one request; who reads on and on gets twice as much each time, up to this
-MAX_FILES = 20_000  # in a folder
-
-_URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.+)", re.DOTALL)
-_WHOLE_FOLDER = ("saved_model.pb", "saved_model.pbtxt")  # a file that stands for all of its folder
-_IDENTITY = ("ETag", "etag", "LastModified", "created", "mtime", "updated", "size")
-_TIMES = ("LastModified", "mtime", "updated", "created")
-_INSTALL = "pip install 'ckptmigrate[remote]'"
-
-
-def is_remote(path: object) -> bool:
-    """Whether this is a URL rather than a path.
-
-    >>> is_remote("s3://bucket/model.ckpt"), is_remote("models/s3")
-    (True, False)
-    """
-    return _URL.fullmatch(str(path)) is not None
 
 
 @dataclass(slots=True)
@@ -50,26 +33,30 @@ class Image:
 
     Attributes:
         filesystem, url: Where it is from.
-        path, size: The image.
-        listed, seen: What tells this state of the file from others: when it was listed, and when bytes were fetched.
+        path: The image.
+        listed: What the store said of it when it was listed.
         has: 1 for each block that is there.
+        seen: What the store says of this state of it, once bytes were fetched.
         following, run: The block behind the last one that was fetched, and how many were fetched with it.
+        owner: The process that made it.
+        lock: Held while blocks are fetched.
     """
 
     filesystem: Any
     url: str
     path: Path
-    size: int
-    listed: tuple[str, ...]
+    listed: Entry
     has: bytearray
     seen: tuple[str, ...] = ()
     following: int = -1
     run: int = 0
+    owner: int = field(default_factory=os.getpid)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def want(self, offset: int, size: int) -> None:
+    def want(self, offset: int, size: int | None) -> None:
         """Fetches the blocks of a range that aren't there yet, and ahead of it when it follows the last one."""
-        first, last = offset // BLOCK, -(-min(offset + size, self.size) // BLOCK)
+        whole = self.listed.size
+        first, last = offset // BLOCK, -(-(whole if size is None else min(offset + size, whole)) // BLOCK)
         with self.lock:
             while (first := self.has.find(0, first, last)) >= 0:
                 ahead = 2 * self.run if first == self.following else 0
@@ -77,27 +64,24 @@ class Image:
                 end = min(max(last, first + ahead), most, len(self.has))
                 if (there := self.has.find(1, first, end)) >= 0:
                     end = there
-                self._fetch(first * BLOCK, min(end * BLOCK, self.size))
+                self._fetch(first * BLOCK, min(end * BLOCK, whole))
                 self.has[first:end] = b"\1" * (end - first)
                 self.following, self.run = end, end - first
 
     def _fetch(self, start: int, end: int) -> None:
-        with remote_errors(self.url):
-            data = self.filesystem.cat_file(self.url, start=start, end=end)
-            self.filesystem.invalidate_cache()
-            now = self.filesystem.info(self.url)
-        self.seen = self.seen or _identity(now)
-        if len(data) != end - start or now["size"] != self.size or self.seen != _identity(now):
+        data, now = read_range(self.filesystem, self.url, start, end)
+        self.seen = self.seen or now.identity
+        if len(data) != end - start or now.size != self.listed.size or self.seen != now.identity:
             message = f"changed while it was read, {end - start} bytes at byte {start}"
             raise SourceError(message, where=self.url, hint="wait until nobody writes it, and run this again")
-        with self.path.open("r+b") as file:
+        with output_errors(self.path), self.path.open("r+b") as file:
             file.seek(start)
             file.write(data)
 
 
-_ROOT: list[str] = []  # the folder of all images, once there is one
-_IMAGES: dict[str, Image] = {}
-_USERS: Counter[Path] = Counter()
+_IMAGES: dict[str, Image] = {}  # by path
+_USERS: Counter[Path] = Counter()  # of a path: its images, or those beside it
+_LOCK = threading.Lock()  # of both, and of the folder they lie in; never held while a store is asked
 
 
 def want(path: Path, offset: int = 0, size: int | None = None) -> None:
@@ -105,24 +89,16 @@ def want(path: Path, offset: int = 0, size: int | None = None) -> None:
 
     Raises:
         SourceError: It can't be fetched, or was changed since it was first looked at.
+        OutputError: There is no room for it.
     """
     if _IMAGES and (image := _IMAGES.get(str(path))) is not None:
-        image.want(offset, image.size if size is None else size)
+        image.want(offset, size)
 
 
 def fetch(files: Iterable[Path]) -> None:
     """Sees to it that files are there whole, for other programs to read."""
     for file in files:
         want(file)
-
-
-def glob(pattern: str) -> list[str]:
-    """The URLs that a pattern of one fits, sorted."""
-    scheme = pattern.partition("://")[0]
-    with remote_errors(pattern):
-        filesystem = filesystem_of(pattern)
-        filesystem.invalidate_cache()
-        return sorted(f"{scheme}://{_key(name, scheme)}" for name in filesystem.glob(pattern))
 
 
 def is_image(path: Path) -> bool:
@@ -134,52 +110,59 @@ def image(url: str) -> Path:
     """The local path of a URL, with images of what is there and beside it.
 
     Raises:
-        UsageError: Nothing is installed that knows such URLs.
+        UsageError: It is no URL of a file, or nothing is installed that knows such URLs.
         SourceError: It can't be looked at.
     """
-    match = _URL.fullmatch(url)
-    assert match is not None
-    scheme, key = match[1], match[2]
-    parts = [part for part in key.split("/") if part]
-    if ".." in parts or "." in parts or "\0" in key:
-        raise UsageError("a URL with dots for folders", where=url, hint="write the folders out")
-    with remote_errors(url):
-        filesystem = filesystem_of(url)
-        plain = f"{scheme}://{'/'.join(parts)}"
-        filesystem.invalidate_cache()
-        is_folder = filesystem.isdir(plain)
-        files = _files(filesystem, plain, is_folder)
-    path = Path(_root(), scheme, *parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    listed = {Path(_root(), scheme, *name.split("/")) for name in files}
-    siblings = None if is_folder else path.parent
-    known = [old for old in map(Path, _IMAGES) if path in old.parents or old.parent == siblings]
-    forget(*(old for old in known if old not in listed))
-    _prune(path)
-    if url.endswith("/") and files:
-        path.mkdir(exist_ok=True)
-    for name, info in files.items():
-        _make(filesystem, f"{scheme}://{name}", Path(_root(), scheme, *name.split("/")), info)
+    path = _local(url)
+    scheme, *names = parts_of(url)
+    there = listing(f"{scheme}://{'/'.join(names)}")
+    files = {Path(_root(), *parts_of(name)): name for name in there.files}
+    with _LOCK, output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = None if there.is_folder else path.parent
+        known = [old for old in map(Path, _IMAGES) if path in old.parents or old.parent == beside]
+        _forget({old for old in known if old not in files})
+        _prune(path)
+        if url.endswith("/") and files:
+            path.mkdir(exist_ok=True)
+        for file, name in files.items():
+            _make(there.filesystem, name, file, there.files[name])
     return path
 
 
-def _files(filesystem: Any, url: str, is_folder: bool) -> dict[str, Mapping[str, Any]]:
-    """Names, without the scheme, and facts of the files in a folder, or beside a file."""
-    scheme = url.partition("://")[0]
-    if is_folder:
-        found = filesystem.find(url, detail=True)
-    else:
-        parent, _, name = url.rpartition("/")
-        lists = filesystem.find if name in _WHOLE_FOLDER else filesystem.ls
-        try:
-            listed = lists(parent, detail=True)
-        except (FileNotFoundError, NotImplementedError):
-            listed = [filesystem.info(url)] if filesystem.exists(url) else []
-        found = listed if isinstance(listed, dict) else {entry["name"]: entry for entry in listed}
-    files = {_key(name, scheme): entry for name, entry in found.items() if entry["type"] == "file"}
-    if len(files) > MAX_FILES:
-        raise SourceError(f"more than {MAX_FILES:,} files there", where=url, hint="name the checkpoint itself")
-    return {name: entry for name, entry in files.items() if not name.endswith("/")}
+@contextmanager
+def held(url: str) -> Iterator[Path]:
+    """`image`, whose files stay until this ends, and all that hold them at the same time."""
+    path = _local(url)
+    with _LOCK:
+        _USERS[path] += 1
+    try:
+        yield image(url)
+    finally:
+        with _LOCK:
+            _USERS[path] -= 1
+            if not _USERS[path]:
+                del _USERS[path]
+                _forget({path, *(old for old in map(Path, _IMAGES) if old.parent == path.parent)})
+
+
+def forget(path: Path) -> None:
+    """Removes an image, or those in a folder, unless somebody holds them."""
+    with _LOCK:
+        _forget({path})
+
+
+def _forget(paths: set[Path]) -> None:
+    for name in list(_IMAGES):
+        file = Path(name)
+        if paths.isdisjoint((file, *file.parents)) or _is_held(file):
+            continue
+        if _IMAGES.pop(name).owner == os.getpid():
+            file.unlink(missing_ok=True)
+
+
+def _is_held(file: Path) -> bool:
+    return any(user in (file, *file.parents) or user.parent == file.parent for user in _USERS)
 
 
 def _prune(path: Path) -> None:
@@ -189,108 +172,45 @@ def _prune(path: Path) -> None:
             folder.rmdir()
 
 
-def _key(name: str, scheme: str) -> str:
-    return name.removeprefix(f"{scheme}://").strip("/")
-
-
-def _make(filesystem: Any, url: str, path: Path, info: Mapping[str, Any]) -> None:
-    old, listed, size = _IMAGES.get(str(path)), _identity(info), int(info["size"] or 0)
-    if old is not None and old.listed == listed and path.exists():
+def _make(filesystem: Any, url: str, path: Path, listed: Entry) -> None:
+    """An image, unless there is one of this state; of a file that somebody reads the state that was read stays."""
+    old = _IMAGES.get(str(path))
+    if old is not None and path.exists() and (old.listed == listed or (old.seen and _is_held(path))):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
-        file.truncate(size)
-    time = next((info[name] for name in _TIMES if info.get(name)), None)
-    seconds = time.timestamp() if isinstance(time, datetime) else time
-    if isinstance(seconds, float | int):
-        os.utime(path, (seconds, seconds))
-    _IMAGES[str(path)] = Image(filesystem, url, path, size, listed, bytearray(-(-size // BLOCK)))
+        file.truncate(listed.size)
+    if listed.time is not None:
+        os.utime(path, (listed.time, listed.time))
+    _IMAGES[str(path)] = Image(filesystem, url, path, listed, bytearray(-(-listed.size // BLOCK)))
 
 
-def _identity(info: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(info.get(name)) for name in _IDENTITY)
-
-
-@contextmanager
-def held(url: str) -> Iterator[Path]:
-    """`image`, whose files stay until this ends, and all that hold them at the same time."""
-    path = image(url)
-    _USERS[path] += 1
-    try:
-        yield path
-    finally:
-        _USERS[path] -= 1
-        if not _USERS[path]:
-            del _USERS[path]
-            forget(path, *(Path(n) for n in _IMAGES if Path(n).parent == path.parent))
-
-
-def forget(*paths: Path) -> None:
-    """Removes local files that are there remotely, and those in folders, unless somebody holds them."""
-    for path in paths:
-        for name in [n for n in _IMAGES if n == str(path) or n.startswith(f"{path}/")]:
-            file = Path(name)
-            if not any(user in (file, *file.parents) or user.parent == file.parent for user in _USERS):
-                file.unlink(missing_ok=True)
-                del _IMAGES[name]
-
-
-def url_of(path: Path) -> str:
-    """The URL that a local path is an image of; "" for a path of this machine."""
-    told = spoken(str(path))
-    return told if _ROOT and told != str(path) else ""
-
-
-def spoken(text: str) -> str:
-    """A text with URLs in place of the local paths of images."""
-    for root in _ROOT:
-        if root in text:
-            return re.sub(re.escape(root) + r"/([a-z][a-z0-9+.-]+)/", r"\1://", text)
-    return text
-
-
-def filesystem_of(url: str) -> Any:
-    """fsspec's filesystem for a URL."""
-    import fsspec.core  # type: ignore[import-untyped]
-
-    return fsspec.core.url_to_fs(url)[0]
+def _local(url: str) -> Path:
+    """Where the image of a URL lies."""
+    scheme, *names = parts_of(url)
+    if scheme in ("file", "local"):
+        raise UsageError("a file of this machine", where=url, hint="name its path")
+    if ".." in names or "." in names or "\0" in url:
+        raise UsageError("a URL with dots for folders", where=url, hint="write the folders out")
+    return Path(_root(), scheme, *names)
 
 
 def _root() -> str:
-    if not _ROOT:
-        _ROOT.append(os.path.realpath(tempfile.mkdtemp(prefix="ckptmigrate-remote-")))
-        atexit.register(shutil.rmtree, _ROOT[0], ignore_errors=True)
-    return _ROOT[0]
+    """The folder of this process' images, which goes when it ends."""
+    from multiprocessing.util import Finalize
+
+    with _LOCK:
+        if os.getpid() not in ROOTS:
+            if not ROOTS:
+                os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_after_fork)
+            root = os.path.realpath(tempfile.mkdtemp(prefix="ckptmigrate-remote-"))
+            Finalize(None, shutil.rmtree, (root, True), exitpriority=0)  # not atexit: workers of a pool pass that over
+            ROOTS[os.getpid()] = root
+        return ROOTS[os.getpid()]
 
 
-@contextmanager
-def remote_errors(url: str, kind: type[CkptMigrateError] = SourceError) -> Iterator[None]:
-    """Turns whatever a store has to say into an error of ours.
-
-    Args:
-        url: What was asked for.
-        kind: SourceError, or OutputError for writing.
-    """
-    try:
-        yield
-    except CkptMigrateError:
-        raise
-    except ImportError as error:
-        raise UsageError(f"{url.partition('://')[0]}:// needs more: {error}", where=url, hint=_INSTALL) from error
-    except ValueError as error:
-        raise UsageError(f"can't be used: {error}", where=url, hint="s3://, gs://, memory://, https://...") from error
-    except FileNotFoundError as error:
-        raise kind("no such object, or no such bucket", where=url) from error
-    except FileExistsError as error:
-        raise kind("exists", where=url, hint="name another destination, or add --force") from error
-    except PermissionError as error:
-        hint = "check the credentials, and what they may do there"
-        raise kind(f"not allowed: {_reason(error)}", where=url, hint=hint) from error
-    except Exception as error:
-        hint = "check the address, the network and the credentials"
-        raise kind(f"the store says {type(error).__name__}: {_reason(error)}", where=url, hint=hint) from error
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200] or "nothing more"
+def _after_fork() -> None:
+    for image in _IMAGES.values():
+        image.lock = threading.Lock()  # a thread that this process lacks may have held it
+    _LOCK.release()

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ckptmigrate.errors import OutputError
-from ckptmigrate.wire.remote import filesystem_of, forget, remote_errors, url_of
+from ckptmigrate.urls import url_of
+from ckptmigrate.wire.remote import forget
+from ckptmigrate.wire.store import filesystem_of, remote_errors
 
 _LAST_OF_FOLDER = ("saved_model.pb", "saved_model.pbtxt")  # what makes a folder an output
 
@@ -93,7 +95,8 @@ def _replace(filesystem: Any, folder: Path, url: str, files: Sequence[Path], rep
     except Exception as error:
         hint = f"the new output is whole in {stage}: copy it into place"
         raise OutputError(f"the older output couldn't be replaced: {error}", where=url, hint=hint) from error
-    filesystem.rm(stage, recursive=True)
+    with suppress(Exception):  # the output is complete
+        filesystem.rm(stage, recursive=True)
 
 
 def _check(filesystem: Any, file: Path, target: str) -> None:

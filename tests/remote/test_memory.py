@@ -10,11 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
-from ckptmigrate import convert, verify
+from ckptmigrate import convert, diff, verify
 from ckptmigrate.averaging import average
 from ckptmigrate.doctor import diagnose
 from ckptmigrate.errors import CkptMigrateError, OutputError, SourceError, UsageError
 from ckptmigrate.formats import open_checkpoint
+from ckptmigrate.listing import inspect_json
+from ckptmigrate.urls import ROOTS
 from ckptmigrate.wire import remote
 
 from .stores import FIXTURES, files_of, objects_of, upload
@@ -164,6 +166,22 @@ def test_an_older_output_outlives_a_failure(number: int, memory: Any, monkeypatc
     assert verify("memory://bucket/old", "memory://bucket/new/").exit_code == 0
 
 
+def test_an_output_is_complete_though_its_stage_stays(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(memory, FIXTURES / "tf1" / "adam", "/bucket/old")
+    convert("memory://bucket/old", "memory://bucket/new.npz", to="npz")
+    remove = memory.rm
+
+    def rm(path: str, **rest: Any) -> None:
+        if ".ckptmigrate-" in path:
+            raise OSError("connection reset")
+        remove(path, **rest)
+
+    monkeypatch.setattr(memory, "rm", rm)
+    report = convert("memory://bucket/old", "memory://bucket/new.npz", to="npz", optimizer="drop", force=True)
+    assert report.verdict == "verified"
+    assert verify("memory://bucket/old", "memory://bucket/new.npz").exit_code == 0
+
+
 def test_what_another_has_written_meanwhile_stays(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     upload(memory, FIXTURES / "tf1" / "adam", "/bucket/old")
     put = memory.put_file
@@ -200,9 +218,44 @@ def test_averages_and_diagnoses_take_urls(memory: Any, tmp_path: Path) -> None:
     assert diagnose("memory://bucket/mean.npz").format == "npz"
 
 
+def test_python_is_told_urls(memory: Any) -> None:
+    upload(memory, FIXTURES / "tf1" / "adam", "/bucket/old")
+    done = convert("memory://bucket/old", "memory://bucket/new.npz", to="npz")
+    assert done.source["path"] == "memory://bucket/old/model.ckpt-3"
+    assert done.target == {"path": "memory://bucket/new.npz", "format": "npz", "files": ["memory://bucket/new.npz"]}
+    refused = convert("memory://bucket/old", "memory://bucket/new.npz", to="npz")
+    assert [issue.where for issue in refused.issues if issue.kind == "exists"] == ["memory://bucket/new.npz"]
+    with open_checkpoint("memory://bucket/old") as checkpoint:
+        document = inspect_json(checkpoint)
+    assert "memory://bucket/old/model.ckpt-3.index" in document["files"]
+    told = [done.to_json(), refused.to_json(), verify("memory://bucket/old", "memory://bucket/new.npz").to_json()]
+    told += [diff("memory://bucket/old", "memory://bucket/new.npz").to_json(), document]
+    told += [diagnose("memory://bucket/old").to_json()]
+    assert all(root not in json.dumps(told) for root in ROOTS.values())
+
+
+def test_an_error_names_the_url(memory: Any) -> None:
+    upload(memory, FIXTURES / "tf1" / "adam", "/bucket/old")
+    index = next(name for name in memory.find("/bucket/old") if name.endswith(".index"))
+    memory.pipe_file(index, memory.cat_file(index)[:-60] + bytes(60))
+    with pytest.raises(CkptMigrateError) as caught:
+        verify("memory://bucket/old", "memory://bucket/old")
+    assert "memory://bucket/old/model.ckpt" in str(caught.value)
+    assert all(root not in f"{caught.value} {caught.value.args} {caught.value.hint}" for root in ROOTS.values())
+
+
+def test_a_stranger_is_not_fetched_whole(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.pipe_file("/bucket/film.mp4", b"\0\0\0\x18ftypmp42" + bytes(8 << 20))
+    counted = Counting(memory, monkeypatch)
+    with pytest.raises(SourceError, match="not a checkpoint"):
+        open_checkpoint("memory://bucket/film.mp4")
+    assert counted.bytes <= 2 * remote.BLOCK
+
+
 BAD: dict[str, tuple[str, type[CkptMigrateError], str]] = {
     "nothing there": ("memory://bucket/none/model.ckpt", SourceError, "no such checkpoint"),
     "no such store": ("nonsense://bucket/model.h5", UsageError, "nonsense"),
+    "of this machine": ("file:///tmp/model.h5", UsageError, "of this machine"),
     "leads out": ("memory://bucket/../model.h5", UsageError, "dots"),
 }
 

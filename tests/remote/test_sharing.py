@@ -1,0 +1,138 @@
+"""Images that several have at once: threads of one program, and processes that were forked from one another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckptmigrate import convert
+from ckptmigrate.errors import SourceError
+from ckptmigrate.formats import open_checkpoint
+from ckptmigrate.wire import remote
+
+from .stores import upload
+
+THREADS = 8
+
+
+def _models(store: Any, folder: Path, count: int) -> None:
+    """Files of one array each, which says its number."""
+    for i in range(count):
+        np.savez(folder / f"{i}.npz", kernel=np.full((50,), i, np.float32))
+    upload(store, folder, "/bucket")
+
+
+@pytest.fixture
+def hasty() -> Any:
+    """Threads change places as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("tiny_blocks", "hasty")
+def test_threads_read_and_write_beside_each_other(memory: Any, tmp_path: Path) -> None:
+    _models(memory, tmp_path, THREADS)
+    together = threading.Barrier(THREADS)
+
+    def work(i: int) -> list[float]:
+        together.wait()
+        found = []
+        for turn in range(12):
+            with open_checkpoint(f"memory://bucket/{(i + turn) % THREADS}.npz") as checkpoint:
+                found.append(float(checkpoint.variables["kernel"].tensor.read().max()))
+            report = convert(f"memory://bucket/{i}.npz", f"memory://out/{i}-{turn}.npz", to="npz")
+            assert report.verdict == "verified", report.issues
+        return found
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        told = list(pool.map(work, range(THREADS)))
+    assert told == [[float((i + turn) % THREADS) for turn in range(12)] for i in range(THREADS)]
+    assert len(memory.find("/out")) == 12 * THREADS
+    assert not remote._IMAGES
+    assert not remote._USERS
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+def test_a_state_that_is_read_is_not_mixed_with_a_later_one(memory: Any, tmp_path: Path) -> None:
+    def put(value: float) -> None:
+        np.savez(tmp_path / "0.npz", kernel=np.full((50_000,), value, np.float32))
+        upload(memory, tmp_path, "/bucket")
+
+    put(0)
+    with open_checkpoint("memory://bucket/0.npz") as first:
+        put(7)
+        with open_checkpoint("memory://bucket/0.npz") as second:
+            for checkpoint in (first, second):
+                with pytest.raises(SourceError, match="changed while it was read"):
+                    checkpoint.variables["kernel"].tensor.read()
+    with open_checkpoint("memory://bucket/0.npz") as later:
+        assert later.variables["kernel"].tensor.read().max() == 7
+
+
+FORKING = """
+import multiprocessing, os, sys
+import fsspec
+from ckptmigrate.formats import open_checkpoint
+from ckptmigrate.wire import remote
+
+remote.BLOCK = 64
+store = fsspec.filesystem("memory")
+for i in range(2):
+    with open(f"{sys.argv[1]}/{i}.npz", "rb") as file:
+        store.pipe_file(f"/bucket/{i}.npz", file.read())
+
+def read(checkpoint):
+    return float(checkpoint.variables["kernel"].tensor.read().max())
+
+def work():
+    with given:
+        assert read(given) == 0.0
+    with open_checkpoint("memory://bucket/0.npz") as own, open_checkpoint("memory://bucket/1.npz") as other:
+        assert (read(own), read(other)) == (0.0, 1.0)
+        assert own.path != given.path
+
+given = open_checkpoint("memory://bucket/0.npz")
+CHILD
+assert child == 0, child
+assert read(given) == 0.0
+given.close()
+"""
+
+CHILDREN = {
+    "fork": """
+number = os.fork()
+if not number:
+    work()
+    sys.exit(0)
+child = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+""",
+    "pool": """
+worker = multiprocessing.get_context("fork").Process(target=work)
+worker.start()
+worker.join()
+child = worker.exitcode
+""",
+}
+
+
+@pytest.mark.parametrize("how", CHILDREN)
+def test_a_forked_process_leaves_its_parents_images(how: str, tmp_path: Path) -> None:
+    for i in range(2):
+        np.savez(tmp_path / f"{i}.npz", kernel=np.full((50,), i, np.float32))
+    room = tmp_path / "room"
+    room.mkdir()
+    words = [sys.executable, "-c", FORKING.replace("CHILD", CHILDREN[how]), str(tmp_path)]
+    environment = {**os.environ, "TMPDIR": str(room)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not list(room.iterdir()), "each process removes what is its own"
