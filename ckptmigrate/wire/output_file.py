@@ -20,6 +20,7 @@ _FICLONE = 0x40049409  # linux/fs.h: share the other file's blocks, where the fi
 _STEP = 16 << 20  # bytes per call of the kernel, so that progress shows and the disk gets its work early
 _GAP = 1 << 20  # bytes between two writes that are told of together
 _CHUNK = 1 << 18  # bytes that come through this process at a time: they stay in the second-level cache
+_PAGE = 1 << 12  # bytes
 
 # What the calls answer where kernel or filesystem can't: then the next way is tried.
 _UNSUPPORTED = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EPERM, errno.EBADF}
@@ -124,6 +125,9 @@ class OutputFile:
     ) -> bool:
         """Puts `size` bytes of another file, from `offset` on, at a place of this one.
 
+        The kernel copies page by page: what lies elsewhere in its pages there than here would touch two of them for
+        each, which takes longer than bringing it through this process.
+
         Args:
             file, offset, size: The bytes.
             at: The place.
@@ -140,7 +144,8 @@ class OutputFile:
         """
         where = f"{file}, {name!r} at byte {offset}" if name else f"{file}, byte {offset}"
         want(file, offset, size)
-        source, in_kernel, done = self._opened(file), look is None and hasattr(os, "copy_file_range"), 0
+        is_even = size <= _CHUNK or (offset - at) % _PAGE == 0
+        source, in_kernel, done = self._opened(file), look is None and is_even and hasattr(os, "copy_file_range"), 0
         while done < size:
             count = self._kernel_copy(source, offset + done, min(_STEP, size - done), at + done) if in_kernel else -1
             if count < 0:
@@ -164,7 +169,7 @@ class OutputFile:
     ) -> int:
         """Bytes that came through this process; 0 at the end of the source."""
         self._buffer = self._buffer or memoryview(bytearray(_CHUNK))
-        chunk = self._buffer[: min(_CHUNK, size)]
+        chunk = self._buffer[: min(_CHUNK - at % _PAGE, size)]  # whole pages of this file
         with source_errors(f"{self._source}, byte {offset}"):
             chunk = chunk[: os.preadv(source, [chunk], offset)]
         if look is not None:
