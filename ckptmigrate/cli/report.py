@@ -149,9 +149,8 @@ def _section(title: str, rows: Sequence[Row], cut: bool = False) -> Iterator[str
         lines += _arrow(visible(text), f"  x{len(some)}" if len(some) > 1 else "")
         lines += [f"      {visible(step)}" for step in first.steps]
         details = list(dict.fromkeys(r.detail for r in some if r.detail))
-        if details:
-            others = "; ..." if len(details) > MAX_DETAILS else ""
-            lines.append(f"      {visible('; '.join(details[:MAX_DETAILS]))}{others}")
+        lines += [f"      {visible(detail)}" for detail in details[:MAX_DETAILS]]
+        lines += ["      ..."] if len(details) > MAX_DETAILS else []
     yield ""
     yield f"{title} ({len(rows):,})"
     yield from shortened(lines) if cut else lines

@@ -228,7 +228,7 @@ def _filled(planning: Planning, fill: Fill) -> Planned | None:
     role = standing.role if standing else "weight"
     tensor, detail = _value(planning, fill, Tensor(shape, dtype), wanted)
     if old is not None and old.tensor.shape != shape:
-        detail = f"{detail}; {old.name} had shape {list(old.tensor.shape)}"
+        detail = f"{detail}; had shape {list(old.tensor.shape)}"
     return Planned(
         fill.target, "", "", tensor, "filled", detail=detail, where=fill.where, role=role, replaces=fill.replaces
     )

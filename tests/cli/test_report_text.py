@@ -56,6 +56,18 @@ def test_a_verified_conversion() -> None:
     ]
 
 
+def test_what_a_group_of_rows_has_in_common_is_said_once() -> None:
+    def told(*details: str) -> list[str]:
+        rows = tuple(Row(f"head_{n}/w", "", "", "filled", detail=detail) for n, detail in enumerate(details))
+        lines = list(report_lines(Report(SOURCE, TARGET, "verified", rows)))
+        return lines[lines.index(f"filled ({len(details)})") + 2 :]
+
+    one, two = "with 0; had shape [2]", "with 0; had shape [3]"
+    assert told(one, one) == [f"      {one}"]
+    assert told(one, two, one) == [f"      {one}", f"      {two}"]
+    assert told(one, two, "as is") == [f"      {one}", f"      {two}", "      ..."]
+
+
 def test_differences_come_first_and_are_cut_at_twenty() -> None:
     rows = [Row(f"v{chr(97 + n)}", "", "", "differs", detail=f"at [{n}]") for n in range(22)]
     lines = list(report_lines(Report(SOURCE, TARGET, "differs", (*rows, Row("w", "", "w", "equal")))))
