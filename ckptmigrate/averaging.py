@@ -115,7 +115,9 @@ def averaged(checkpoints: Sequence[Checkpoint], newest: Checkpoint) -> Checkpoin
     for other in checkpoints:
         _check_alike(newest, other)
     variables = {name: _mean_of(variable, checkpoints) for name, variable in newest.variables.items()}
-    text = f"mean of {len(checkpoints)} checkpoints; counters, tables and strings are those of {newest.path.name}"
+    is_alone = [checkpoint.path.name for checkpoint in checkpoints].count(newest.path.name) == 1
+    told = newest.path.name if is_alone else newest.path
+    text = f"mean of {len(checkpoints)} checkpoints; counters, tables and strings are those of {told}"
     issue = Issue("average", "note", "", text, "optimizer state belongs to one point of training, and is left out")
     return replace(newest, variables=variables, issues=(*newest.issues, issue), closers=())
 

@@ -40,6 +40,17 @@ def test_floats_are_averaged_and_counters_are_the_newest(tmp_path: Path) -> None
         assert mean.optimizers == ()
 
 
+def test_the_newest_is_named_so_that_it_can_be_told_from_the_others(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    one, same, other = saved(tmp_path / "a", 9, 1.0), saved(tmp_path / "b", 9, 2.0), saved(tmp_path / "b", 8, 2.0)
+    for number, (sources, told) in enumerate((([one, same], str(one)), ([one, other], one.name))):
+        report = average(sources, tmp_path / f"{number}.npz", to="npz")
+        assert [i.message for i in report.issues if i.kind == "average"] == [
+            f"mean of 2 checkpoints; counters, tables and strings are those of {told}"
+        ]
+
+
 def test_the_sum_is_rounded_once(tmp_path: Path) -> None:
     """In float32 the small terms would be lost beside the large ones."""
     values = [2.0**24, 1.0, 1.0, -(2.0**24)]
