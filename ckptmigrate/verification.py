@@ -145,14 +145,16 @@ def diff(
         left, right = (stack.enter_context(formats.open_checkpoint(path)) for path in (a, b))
         asked = MappingOptions(**mapping)
         plan, chosen = _plan_against(left, right, asked, None, stack.enter_context)
-        return _told_apart(_compared(plan, right, chosen, Tolerance(rtol, atol), progress=progress))
+        return _told_apart(_compared(plan, right, chosen, Tolerance(rtol, atol), progress=progress), asked)
 
 
-def _told_apart(report: Report) -> Report:
-    """A comparison of equals: nobody made one of the other, so what only B has, or has otherwise, differs."""
+def _told_apart(report: Report, asked: MappingOptions) -> Report:
+    """A comparison of equals: nobody made one of the other, so what only one has, or has otherwise, differs."""
     shapes = {issue.name: issue for issue in report.issues if issue.kind == "shape"}
 
     def told(row: Row) -> Row:
+        if row.outcome == "missing" and not asked.mapping:
+            return replace(row, detail="only A has it")
         if row.outcome != "extra":
             return row
         if row.name in shapes:

@@ -87,6 +87,7 @@ def test_diff_says_that_optimizer_state_is_missing(tmp_path):
     convert(ADAM, bare, to="tf1", optimizer="drop")
     report = diff(ADAM, bare)
     assert (report.verdict, report.exit_code, report.counts["missing"]) == ("differs", 1, 8)
+    assert {row.detail for row in report.rows if row.outcome == "missing"} == {"only A has it"}
 
 
 RECORDS = [
@@ -321,10 +322,14 @@ def test_a_value_that_was_started_anew_is_not_compared_with_itself(tmp_path):
 
 
 def test_models_with_other_heads_differ(tmp_path):
-    np.savez(tmp_path / "a.npz", **{"body/w": np.ones((3, 4), "f4"), "head/w": np.ones((4, 5), "f4")})
-    np.savez(
-        tmp_path / "b.npz", **{"body/w": np.ones((3, 4), "f4"), "head/w": np.ones((4, 7), "f4"), "new/w": np.ones(2)}
-    )
+    body = {"body/w": np.ones((3, 4), "f4")}
+    np.savez(tmp_path / "a.npz", **body, **{"head/w": np.ones((4, 5), "f4"), "old/w": np.ones(2)})
+    np.savez(tmp_path / "b.npz", **body, **{"head/w": np.ones((4, 7), "f4"), "new/w": np.ones(2)})
     report = diff(tmp_path / "a.npz", tmp_path / "b.npz")
     assert report.exit_code == 1
-    assert {row.name: row.outcome for row in report.rows} == {"body/w": "equal", "head/w": "differs", "new/w": "extra"}
+    assert {row.name: (row.outcome, row.detail) for row in report.rows} == {
+        "body/w": ("equal", ""),
+        "head/w": ("differs", "has shape [4, 5] (from head/w), B's has [4, 7]"),
+        "old/w": ("missing", "only A has it"),
+        "new/w": ("extra", "only B has it"),
+    }
