@@ -43,7 +43,8 @@ def trained(k: Any, classes: int, kind: str) -> Any:
     layers = [k.layers.Dense(4, name="d"), k.layers.BatchNormalization(name="bn"), k.layers.Dense(classes, name="head")]
     model = k.Sequential([k.layers.Input((6,)), *layers])
     optimizer = getattr(k.optimizers, kind.partition(",")[0])(0.01, **OPTIMIZERS[kind])
-    model.compile(optimizer, k.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = k.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, run_eagerly=True)  # a graph for each model would take most of the time
     for _ in range(2):
         model.train_on_batch(X, np.arange(16) % classes)
     return model
@@ -110,6 +111,7 @@ def test_keras_trains_on(place: tuple[Any, str, str, str], kind: str, way: str, 
         else:
             averaged = any(np.array_equal(theirs, weight) for weight in head_now)
             assert set(np.unique(theirs).tolist()) <= INITIAL or (averaged and "averages" in kind)
+    model.run_eagerly = True
     model.train_on_batch(X, np.arange(16) % NEW)
 
 
