@@ -34,7 +34,6 @@ from ckptmigrate.staging import (
     stage,
 )
 from ckptmigrate.table import Checkpoint
-from ckptmigrate.urls import is_remote
 from ckptmigrate.vocabularies import left_out
 from ckptmigrate.wire.output_file import write_file
 from ckptmigrate.wire.remote import held
@@ -117,8 +116,7 @@ def convert(
     started = time.monotonic()
     target, writer = writer_of(to)
     with ExitStack() as stack:
-        if is_remote(destination):
-            stack.enter_context(held(str(destination)))  # what stands there stays known
+        stack.enter_context(held(destination))  # what stands there stays known
         place = destination_of(str(destination), target.default_name, writes_folder=target.is_folder)
         if isinstance(source, Checkpoint):
             opened = source

@@ -13,7 +13,7 @@ MAX_CLASSES = 1_000_000
 _MAX_DIGITS = 9
 
 
-def read_labels(path: Path) -> dict[int, str]:
+def read_labels(path: str | Path) -> dict[int, str]:
     """Id -> name of every class, without the background.
 
     Raises:

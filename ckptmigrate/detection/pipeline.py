@@ -12,6 +12,7 @@ from pathlib import Path
 from ckptmigrate.detection.prototext import Document, read
 from ckptmigrate.detection.textformat import Field, Message
 from ckptmigrate.errors import SourceError
+from ckptmigrate.wire.remote import held
 
 TRUE, FALSE = frozenset({"true", "True", "t", "1"}), frozenset({"false", "False", "f", "0"})
 PREDICTORS = ("convolutional_box_predictor", "weight_shared_convolutional_box_predictor", "mask_rcnn_box_predictor")
@@ -111,15 +112,15 @@ def _finite(text: str) -> float:
 
 
 def read_pipeline(path: str | Path) -> Pipeline:
-    """Reads a pipeline.config; a folder stands for the `pipeline.config` in it.
+    """Reads a pipeline.config, of this machine or at a URL; a folder stands for the `pipeline.config` in it.
 
     Raises:
         SourceError: There is no such file, it is no text, no text format (line:column), or no detection model.
     """
-    path = Path(path)
-    file = path / "pipeline.config" if os.path.isdir(path) else path  # noqa: PTH112 Path.is_dir raises of long names
     hint = "name the pipeline.config that the model was trained with; exported models have it beside them"
-    return _pipeline(read(file, "a pipeline.config", hint))
+    with held(path) as there:
+        file = there / "pipeline.config" if os.path.isdir(there) else there  # noqa: PTH112 Path.is_dir raises of long names
+        return _pipeline(read(file, "a pipeline.config", hint))
 
 
 def _pipeline(document: Document) -> Pipeline:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ckptmigrate import formats
 from ckptmigrate.chosen import Chosen
@@ -218,7 +218,7 @@ def _classes(config: Pipeline, asked: PortOptions) -> NewClasses | None:
         return NewClasses(config.num_classes, asked.num_classes)
     if not asked.classes:
         return None
-    new = read_labels(Path(asked.classes))
+    new = read_labels(asked.classes)
     path = asked.old_classes or config.text("", "train_input_reader", "label_map_path")
     if not path:
         raise UsageError("--classes needs the old model's label map, too", hint="--old-classes FILE names it")
@@ -226,10 +226,13 @@ def _classes(config: Pipeline, asked: PortOptions) -> NewClasses | None:
     return NewClasses(config.num_classes, max(new), kept_rows(old, new))
 
 
-def _beside(path: str, config: Pipeline) -> Path:
+def _beside(path: str, config: Pipeline) -> str:
     """A path as the configuration has it; where nothing is there, a file of that name beside the configuration."""
-    near = Path(config.document.source).parent / Path(path).name
-    return near if lacks(Path(path)) and not lacks(near) else Path(path)
+    source = config.document.source
+    near = source[: source.rfind("/") + 1] + PurePosixPath(path).name
+    if is_remote(near):
+        return path if is_remote(path) or not lacks(Path(path)) else near
+    return near if lacks(Path(path)) and not lacks(Path(near)) else path
 
 
 def _sharing(config: Pipeline) -> tuple[Issue, ...]:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from ckptmigrate.detection.textformat import Field, Message, parse_message, plain, position
 from ckptmigrate.errors import SourceError
+from ckptmigrate.urls import spoken
+from ckptmigrate.wire.reading import head
+from ckptmigrate.wire.remote import held
 
 MAX_TEXT = 4 << 20  # characters; the API's own files have some 5,000
 
@@ -118,11 +121,11 @@ class Document:
         return parse(self.text[:start] + written + self.text[end:], self.source)
 
 
-def read(path: Path, expected: str, hint: str = "") -> Document:
+def read(path: str | Path, expected: str, hint: str = "") -> Document:
     """Reads a file.
 
     Args:
-        path: The file.
+        path: The file, or its URL.
         expected: What it should be, for errors.
         hint: What to do where there is no such file.
 
@@ -130,13 +133,13 @@ def read(path: Path, expected: str, hint: str = "") -> Document:
         SourceError: It can't be read, or is no text format; with line and column.
     """
     try:
-        with path.open("rb") as stream:
-            text = stream.read(MAX_TEXT + 1).decode("utf-8")
+        with held(path) as file:
+            text = head(file, MAX_TEXT + 1).decode("utf-8")
     except OSError as error:
         raise SourceError(f"can't be read: {error.strerror}", where=str(path), hint=hint) from None
     except UnicodeDecodeError:
         raise SourceError(f"not a text file; expected {expected}", where=str(path)) from None
-    return parse(text, str(path))
+    return parse(text, spoken(str(path)))
 
 
 def parse(text: str, source: str = "") -> Document:

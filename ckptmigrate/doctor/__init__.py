@@ -89,7 +89,7 @@ def diagnose(
     1
     """
     given = str(path)
-    pipeline = read(Path(pipeline_config), "a pipeline.config") if pipeline_config is not None else None
+    pipeline = read(pipeline_config, "a pipeline.config") if pipeline_config is not None else None
     with ExitStack() as stack:
         other = stack.enter_context(formats.open_checkpoint(against)) if against is not None else None
         try:

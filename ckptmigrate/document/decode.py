@@ -25,6 +25,7 @@ from ckptmigrate.table import (
     Tensor,
     Variable,
 )
+from ckptmigrate.wire.reading import head
 
 MAX_DOCUMENT_BYTES = 100_000_000  # safetensors' own limit of a header; two million variables stay below it
 _MAX_WRAPS = 8  # optimizers wrap one another once in practice
@@ -80,8 +81,7 @@ def load_template(path: Path | str) -> Checkpoint:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_DOCUMENT_BYTES + 1)
+        data = head(path, MAX_DOCUMENT_BYTES + 1)
     except OSError as error:
         raise SourceError(f"can't be read: {error.strerror}", where=str(path)) from error
     return decode(

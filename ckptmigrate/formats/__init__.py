@@ -14,7 +14,7 @@ from ckptmigrate.formats.paths import resolve
 from ckptmigrate.formats.strangers import pointer, stranger
 from ckptmigrate.table import Checkpoint
 from ckptmigrate.urls import is_remote, spoken
-from ckptmigrate.wire.remote import held
+from ckptmigrate.wire.remote import hold, release
 
 FORMATS: tuple[Format, ...] = (
     tf1.FORMAT,
@@ -99,6 +99,7 @@ def open_checkpoint(path: str | Path, format: str = "") -> Checkpoint:
 def _open_remote(url: str, format: str) -> Checkpoint:
     """Opens images of remote files, which go when it is closed."""
     with ExitStack() as undo:
-        path = undo.enter_context(held(url))
+        path = hold(url)
+        undo.callback(release, path)  # not at the end of this object: its tensors may outlive it
         checkpoint = open_checkpoint(f"{path}/" if url.endswith("/") else path, format)
         return replace(checkpoint, closers=(*checkpoint.closers, undo.pop_all().close))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptmigrate.errors import SourceError, UsageError, output_errors
-from ckptmigrate.urls import ROOTS, parts_of
+from ckptmigrate.urls import ROOTS, is_remote, parts_of
 from ckptmigrate.wire.store import Entry, listing, read_range
 
 BLOCK = 256 << 10  # bytes: what is fetched at once, at the least
@@ -130,20 +130,38 @@ def image(url: str) -> Path:
     return path
 
 
-@contextmanager
-def held(url: str) -> Iterator[Path]:
-    """`image`, whose files stay until this ends, and all that hold them at the same time."""
+def hold(url: str) -> Path:
+    """`image`, whose files stay until `release`, of all that hold them at the same time."""
     path = _local(url)
     with _LOCK:
         _USERS[path] += 1
     try:
-        yield image(url)
+        return image(url)
+    except BaseException:
+        release(path)
+        raise
+
+
+def release(path: Path) -> None:
+    """Ends one `hold` of what that gave."""
+    with _LOCK:
+        _USERS[path] -= 1
+        if not _USERS[path]:
+            del _USERS[path]
+            _forget({path, *(old for old in map(Path, _IMAGES) if old.parent == path.parent)})
+
+
+@contextmanager
+def held(path: str | Path) -> Iterator[Path]:
+    """A local path as it is; of a URL the image, which is held meanwhile."""
+    if not is_remote(path):
+        yield Path(path)
+        return
+    there = hold(str(path))
+    try:
+        yield there
     finally:
-        with _LOCK:
-            _USERS[path] -= 1
-            if not _USERS[path]:
-                del _USERS[path]
-                _forget({path, *(old for old in map(Path, _IMAGES) if old.parent == path.parent)})
+        release(there)
 
 
 def forget(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from ckptmigrate import convert, diff, verify
 from ckptmigrate.averaging import average
+from ckptmigrate.detection.port import PortOptions, port_detection
 from ckptmigrate.doctor import diagnose
 from ckptmigrate.errors import CkptMigrateError, OutputError, SourceError, UsageError
 from ckptmigrate.formats import open_checkpoint
@@ -125,6 +127,20 @@ def test_a_file_that_changes_meanwhile_is_noticed(memory: Any) -> None:
             [row.tensor.read() for row in checkpoint.rows()]
 
 
+@pytest.mark.usefixtures("tiny_blocks")
+def test_tensors_are_read_though_nobody_keeps_their_checkpoint(memory: Any) -> None:
+    upload(memory, FIXTURES / "tf1" / "adam", "/bucket/old")
+    checkpoint = open_checkpoint("memory://bucket/old")
+    folder, variables = checkpoint.path.parent, dict(checkpoint.variables)
+    with open_checkpoint(FIXTURES / "tf1" / "adam") as local:
+        expected = {name: variable.tensor.read() for name, variable in local.variables.items()}
+    del checkpoint
+    gc.collect()
+    for name, variable in variables.items():
+        np.testing.assert_array_equal(variable.tensor.read(), expected[name])
+    remote.release(folder)
+
+
 def _fails_at(memory: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     put, calls = memory.put_file, [0]
 
@@ -216,6 +232,26 @@ def test_averages_and_diagnoses_take_urls(memory: Any, tmp_path: Path) -> None:
     with open_checkpoint("memory://bucket/mean.npz") as mean:
         assert set(mean.variables["layer/kernel"].tensor.read().ravel().tolist()) == {9.5}
     assert diagnose("memory://bucket/mean.npz").format == "npz"
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("config", ["", "/pipeline.config"])
+def test_a_detector_is_ported_with_its_configuration_in_the_store(config: str, memory: Any, tmp_path: Path) -> None:
+    upload(memory, DETECTOR, "/bucket/old")
+    labels = (DETECTOR / "label_map.pbtxt").read_bytes()
+    memory.pipe_file("/bucket/new_labels.pbtxt", labels)
+    asked = {"options": PortOptions(classes=f"{DETECTOR}/label_map.pbtxt")}
+    port_detection(DETECTOR, DETECTOR, tmp_path / "new", **asked)
+    asked = {"options": PortOptions(classes="memory://bucket/new_labels.pbtxt")}
+    report = port_detection(f"memory://bucket/old{config}", "memory://bucket/old", "memory://bucket/new/", **asked)
+    assert (report.verdict, report.exit_code) == ("verified", 0)
+    far, near = objects_of(memory, "/bucket/new"), files_of(tmp_path / "new")
+    assert far.keys() == near.keys()
+    assert far["ckpt-0.data-00000-of-00001"] == near["ckpt-0.data-00000-of-00001"]
+    assert b"memory://bucket/new" in far["pipeline.config"]
+    found = diagnose("memory://bucket/old", pipeline_config="memory://bucket/old/pipeline.config")
+    assert all(root not in json.dumps(found.to_json()) for root in ROOTS.values())
+    assert not remote._IMAGES
 
 
 def test_python_is_told_urls(memory: Any) -> None:

@@ -25,7 +25,7 @@ from ckptmigrate.formats.savedmodel.naming import (
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint
 from ckptmigrate.wire.output_file import write_file
-from ckptmigrate.wire.remote import want
+from ckptmigrate.wire.reading import stream
 
 
 class SavedModelWriter:
@@ -105,8 +105,8 @@ def _copy_graph(source: Path, target: Path) -> None:
         copy = target / file.relative_to(source)
         if not copy.parent.is_dir():
             copy.parent.mkdir(parents=True)
-        want(file)
-        shutil.copyfile(file, copy)
+        with stream(file) as content, copy.open("xb") as written:
+            shutil.copyfileobj(content, written)
         _settle(copy)
 
 
