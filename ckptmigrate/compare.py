@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ckptmigrate.casts import rounding
 from ckptmigrate.errors import DamagedError
 from ckptmigrate.mapping.group import Group
 from ckptmigrate.report import Outcome, Proof
@@ -43,7 +44,6 @@ class Tolerance(NamedTuple):
 
 
 EXACT = Tolerance()
-BEYOND = "values are beyond the range of {} and would be infinite: cast to a wider type"
 
 
 def compare_group(group: Group, written: Mapping[int, Tensor], tolerance: Tolerance = EXACT) -> dict[int, Finding]:
@@ -73,10 +73,8 @@ def compare_group(group: Group, written: Mapping[int, Tensor], tolerance: Tolera
         if not all(_fits(tensor, array) for tensor, array in zip(group.sources, undone, strict=True)):
             return {i: Finding("differs", "inverse", "its inverse doesn't give the source's bytes") for i in found}
         proof = "inverse"
-    rounding, infinite = _rounding(group)
-    if infinite:
-        return {i: Finding("differs", proof, f"{infinite:,} {BEYOND.format(group.dtypes[i].name)}") for i in found}
-    return {index: Finding("equal", proof, rounding) for index in found}
+    rounded = rounding(group)
+    return {index: Finding("equal", proof, "" if rounded is None else str(rounded)) for index in found}
 
 
 def compare_plain(source: Tensor, written: Tensor) -> Finding:
@@ -206,29 +204,3 @@ def _fits(tensor: Tensor, array: Array) -> bool:
         if mask(crc) != extent.checksum:
             return False
     return True
-
-
-def _rounding(group: Group) -> tuple[str, int]:
-    """The largest error of a cast at the end of a group, "" where there is none; how many values it makes infinite."""
-    if not group.steps or not group.steps[-1].text.startswith("cast"):
-        return "", 0
-    before = Group(group.labels, group.sources, group.steps[:-1]).run()
-    after = group.steps[-1].apply(before)
-    largest, infinite = 0.0, 0
-    pairs = (pair for a, b in zip(before, after, strict=True) for pair in _side_by_side(a, b))
-    with np.errstate(all="ignore"):
-        for a, b in pairs:
-            wide, narrow = a.astype(np.complex128), b.astype(np.complex128)
-            finite = np.isfinite(wide)
-            infinite += int((finite & ~np.isfinite(narrow)).sum())
-            errors = np.abs(wide - narrow)[finite & np.isfinite(narrow)]
-            largest = max(largest, float(errors.max()) if errors.size else 0.0)
-    return f"largest rounding {largest:.3g}", infinite
-
-
-def _side_by_side(a: Array, b: Array) -> Iterator[tuple[Array, Array]]:
-    """Rows of two arrays of one shape, about CHUNK_BYTES of them at a time."""
-    a, b = np.atleast_1d(a, b)
-    rows = max(1, CHUNK_BYTES * len(a) // max(1, a.nbytes))
-    for start in range(0, len(a), rows):
-        yield a[start : start + rows], b[start : start + rows]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptmigrate import formats
+from ckptmigrate.casts import overflows
 from ckptmigrate.chosen import Chosen, MappingOptions
 from ckptmigrate.compare_plan import compare_plan
 from ckptmigrate.errors import output_errors
@@ -212,7 +213,7 @@ def _outputs(job: _Job) -> tuple[str, ...]:
 
 
 def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progress) -> Report:
-    job.details["issues"] += job.plan.lost_fills()
+    job.details["issues"] += [*job.plan.lost_fills(), *overflows(job.plan)]
     if exit_code(job.details["issues"], allow_loss=allow_loss) != 0:
         return _report(job, "refused", job.plan.rows(), allow_loss)
     with stage(job.destination) as staged:
@@ -221,18 +222,17 @@ def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progres
                 write_file(staged.folder / name, content)
             written = job.writer.write(job.plan.result(), staged.folder, job.destination.name, job.options)
             written = replace(written, files=(*job.beside, *written.files))
-        job.details["moved"] = {"bytes_moved": written.bytes_moved, "bytes_cloned": written.bytes_cloned}
         rows, verdict = _verified(job, staged.folder, written, level, progress)
         if job.draws:
-            job.details["moved"]["histograms"] = histograms(job.plan)
-        report = _report(job, verdict, rows, allow_loss, written)
-        if report.exit_code != 0:
+            job.details["histograms"] = histograms(job.plan)
+        report = _report(job, verdict, rows, allow_loss)
+        if report.exit_code != 0:  # nothing is published
             return report
         if job.source.files:
             copy_mode(job.source.files[0], [staged.folder / name for name in written.files])
         old = existing_outputs(job.destination, _outputs(job)) if force else []
         staged.publish(written.files, written.commit, existing=old)
-    return report
+    return _report(job, verdict, rows, allow_loss, written)
 
 
 def _verified(
@@ -258,9 +258,10 @@ def _verified(
 def _report(
     job: _Job, verdict: Verdict, rows: Sequence[Row], allow_loss: bool, written: Written | None = None
 ) -> Report:
-    details = {"used": job.source.metadata.get("used", ""), **job.details.get("moved", {})}
-    if "framework" in job.details:
-        details["framework"] = job.details["framework"]
+    details: dict[str, Any] = {key: job.details[key] for key in ("framework", "histograms") if key in job.details}
+    details["used"] = job.source.metadata.get("used", "")
+    if written:
+        details |= {"bytes_moved": written.bytes_moved, "bytes_cloned": written.bytes_cloned}
     if job.plan.template is not None:
         details["template"] = str(job.plan.template.path)
     files = [str(job.destination.folder / name) for name in written.files] if written else []

@@ -158,12 +158,41 @@ def test_fresh_state_stays_under_its_keys(tmp_path):
     assert keys(tmp_path / "out") == keys(source)
 
 
-def test_what_a_narrower_type_cannot_hold_is_not_published(tmp_path):
-    np.savez(tmp_path / "in.npz", w=np.array([1e6, 0.1, np.inf, np.nan], np.float32))
-    report = convert(tmp_path / "in.npz", tmp_path / "out", to="tf1", dtype="float16")
-    assert report.exit_code == 1
-    assert report.rows[0].detail.startswith("1 values are beyond the range of float16")
+@pytest.mark.parametrize("level", ["bits", "none"])
+def test_what_a_narrower_type_cannot_hold_is_a_loss(tmp_path, level):
+    values = np.array([[1e6, 0.1], [np.inf, np.nan]], np.float32)
+    np.savez(tmp_path / "in.npz", w=values, ok=np.ones(2, np.float32))
+    asked = {"to": "tf1", "dtype": "float16", "verify": level}
+    report = convert(tmp_path / "in.npz", tmp_path / "out", **asked)
+    assert (report.exit_code, report.verdict, report.target["files"]) == (6, "refused", [])
+    assert [(i.name, i.message, i.hint) for i in report.issues if i.severity == "loss"] == [
+        ("w", "cast to float16: 1 value becomes infinite, the largest is 1e+06", "--dtype bfloat16 holds it")
+    ]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.npz"]
+    report = convert(tmp_path / "in.npz", tmp_path / "out", **asked, allow_loss=True)
+    assert (report.exit_code, report.verdict) == (0, "verified" if level == "bits" else "written")
+    assert sum(i.severity == "loss" for i in report.issues) == 1
+    checked = {row.name: row.detail for row in verify(tmp_path / "in.npz", tmp_path / "out").rows}
+    assert checked["w"] == "largest rounding 2.44e-05; 1 value becomes infinite, the largest is 1e+06"
+    with open_checkpoint(tmp_path / "out") as written:
+        np.testing.assert_array_equal(
+            written.variables["w"].tensor.read(), np.array([[np.inf, 0.1], [np.inf, np.nan]], np.float16)
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "told", "hint"),
+    [
+        ([1e39, -1e40], "float32", "2 values become infinite, the largest is 1e+40", "--dtype float64 holds them"),
+        ([1e39], "bfloat16", "1 value becomes infinite, the largest is 1e+39", "--dtype float64 holds it"),
+        ([3.4e38], "bfloat16", "1 value becomes infinite, the largest is 3.4e+38", "--dtype float32 holds it"),
+    ],
+)
+def test_the_hint_names_a_type_that_holds_the_values(tmp_path, values, dtype, told, hint):
+    np.savez(tmp_path / "in.npz", w=np.array(values))
+    report = convert(tmp_path / "in.npz", tmp_path / "out", to="tf1", dtype=dtype)
+    (loss,) = (i for i in report.issues if i.severity == "loss")
+    assert (loss.message, loss.hint) == (f"cast to {dtype}: {told}", hint)
 
 
 def test_the_largest_rounding_of_a_cast_is_told(tmp_path):
