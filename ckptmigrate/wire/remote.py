@@ -21,10 +21,12 @@ from typing import Any
 
 from ckptmigrate.errors import SourceError, UsageError, output_errors
 from ckptmigrate.urls import ROOTS, is_remote, parts_of
-from ckptmigrate.wire.store import Entry, listing, read_range
+from ckptmigrate.wire.store import WHOLE_FOLDER, Entry, listing, read_range
 
 BLOCK = 256 << 10  # bytes: what is fetched at once, at the least
 MAX_REQUEST = 32 << 20  # bytes of one request; who reads on and on gets twice as much each time, up to this
+
+_CHANGED = "wait until nobody writes it, and run this again; a program closes what it opened before"
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ class Image:
         self.seen = self.seen or now.identity
         if len(data) != end - start or now.size != self.listed.size or self.seen != now.identity:
             message = f"changed while it was read, {end - start} bytes at byte {start}"
-            raise SourceError(message, where=self.url, hint="wait until nobody writes it, and run this again")
+            raise SourceError(message, where=self.url, hint=_CHANGED)
         with output_errors(self.path), self.path.open("r+b") as file:
             file.seek(start)
             file.write(data)
@@ -134,7 +136,7 @@ def hold(url: str) -> Path:
     """`image`, whose files stay until `release`, of all that hold them at the same time."""
     path = _local(url)
     with _LOCK:
-        _USERS[path] += 1
+        _USERS[_user(path)] += 1
     try:
         return image(url)
     except BaseException:
@@ -144,11 +146,16 @@ def hold(url: str) -> Path:
 
 def release(path: Path) -> None:
     """Ends one `hold` of what that gave."""
+    user = _user(path)
     with _LOCK:
-        _USERS[path] -= 1
-        if not _USERS[path]:
-            del _USERS[path]
-            _forget({path, *(old for old in map(Path, _IMAGES) if old.parent == path.parent)})
+        _USERS[user] -= 1
+        if not _USERS[user]:
+            del _USERS[user]
+            _forget({user, *(old for old in map(Path, _IMAGES) if old.parent == user.parent)})
+
+
+def _user(path: Path) -> Path:
+    return path.parent if path.name in WHOLE_FOLDER else path
 
 
 @contextmanager

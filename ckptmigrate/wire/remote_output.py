@@ -12,9 +12,7 @@ from typing import Any
 from ckptmigrate.errors import OutputError
 from ckptmigrate.urls import url_of
 from ckptmigrate.wire.remote import forget
-from ckptmigrate.wire.store import filesystem_of, remote_errors
-
-_LAST_OF_FOLDER = ("saved_model.pb", "saved_model.pbtxt")  # what makes a folder an output
+from ckptmigrate.wire.store import WHOLE_FOLDER, filesystem_of, remote_errors
 
 
 def push(folder: Path, names: Sequence[str], replaced: Sequence[str] = ()) -> None:
@@ -57,7 +55,7 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     found = sorted(file for file in path.rglob("*") if file.is_file())
-    return sorted(found, key=lambda file: file.parent == path and file.name in _LAST_OF_FOLDER)
+    return sorted(found, key=lambda file: file.parent == path and file.name in WHOLE_FOLDER)
 
 
 def _create(filesystem: Any, folder: Path, url: str, files: Sequence[Path]) -> None:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ckptmigrate.errors import CkptMigrateError, SourceError, UsageError
 
 MAX_FILES = 20_000  # in a folder
+WHOLE_FOLDER = ("saved_model.pb", "saved_model.pbtxt")  # a file that stands for all of its folder
 
-_WHOLE_FOLDER = ("saved_model.pb", "saved_model.pbtxt")  # a file that stands for all of its folder
 _IDENTITY = ("ETag", "etag", "LastModified", "created", "mtime", "updated", "size")
 _TIMES = ("LastModified", "mtime", "updated", "created")
 _INSTALL = "pip install 'ckptmigrate[remote]'"
@@ -84,7 +84,7 @@ def listing(url: str) -> Listing:
 
 def _beside(filesystem: Any, url: str) -> Any:
     parent, _, name = url.rpartition("/")
-    lists = filesystem.find if name in _WHOLE_FOLDER else filesystem.ls
+    lists = filesystem.find if name in WHOLE_FOLDER else filesystem.ls
     try:
         return lists(parent, detail=True)
     except (FileNotFoundError, NotImplementedError):

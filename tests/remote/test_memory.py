@@ -61,6 +61,13 @@ def test_a_store_gets_what_the_disk_would_get(format_: str, memory: Any, tmp_pat
     assert again.exit_code == 0
 
 
+def test_a_file_that_stands_for_its_folder_leaves_nothing_of_that(memory: Any) -> None:
+    upload(memory, FIXTURES / "savedmodel" / "keras3_saved" / "model", "/bucket/old")
+    with open_checkpoint("memory://bucket/old/saved_model.pb") as checkpoint:
+        assert all(row.tensor.read().shape == row.tensor.shape for row in checkpoint.rows())
+    assert not remote._IMAGES
+
+
 @pytest.mark.usefixtures("tiny_blocks")
 def test_a_saved_model_goes_and_comes(memory: Any, tmp_path: Path) -> None:
     source = FIXTURES / "savedmodel" / "keras3_saved" / "model"
