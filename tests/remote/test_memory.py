@@ -13,6 +13,7 @@ import pytest
 
 from ckptmigrate import convert, diff, verify
 from ckptmigrate.averaging import average
+from ckptmigrate.cli.main import main
 from ckptmigrate.detection.port import PortOptions, port_detection
 from ckptmigrate.doctor import diagnose
 from ckptmigrate.errors import CkptMigrateError, OutputError, SourceError, UsageError
@@ -275,6 +276,33 @@ def test_python_is_told_urls(memory: Any) -> None:
     told += [diff("memory://bucket/old", "memory://bucket/new.npz").to_json(), document]
     told += [diagnose("memory://bucket/old").to_json()]
     assert all(root not in json.dumps(told) for root in ROOTS.values())
+
+
+COMMANDS = {
+    "inspect": "inspect memory://bucket/old --stats",
+    "diff": "diff memory://bucket/old memory://bucket/new.npz",
+    "verify": "verify memory://bucket/old memory://bucket/new.npz",
+    "refused": "convert memory://bucket/old memory://bucket/new.npz --to npz --report {0}/report.json",
+    "converted": "convert memory://bucket/old memory://bucket/2/ --to tf2 --allow-loss --report {0}/report.html",
+    "average": "average memory://bucket/old memory://bucket/new.npz memory://bucket/mean.npz",
+    "doctor": "doctor memory://bucket/old --against memory://bucket/new.npz",
+    "draft": "mapping draft memory://bucket/old memory://bucket/new.npz",
+    "missing": "inspect memory://bucket/none.h5",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_line_tells_urls(
+    command: str, memory: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upload(memory, FIXTURES / "tf1" / "adam", "/bucket/old")
+    convert("memory://bucket/old", "memory://bucket/new.npz", to="npz")
+    main(COMMANDS[command].format(tmp_path).split())
+    out, err = capsys.readouterr()
+    told = out + err + "".join(file.read_text() for file in tmp_path.iterdir())
+    assert "bucket/" in told or command == "draft"  # which says names without their folders
+    assert "No such option" not in told
+    assert all(root not in told for root in ROOTS.values())
 
 
 def test_an_error_names_the_url(memory: Any) -> None:
