@@ -1,15 +1,19 @@
 """What of a model's configuration is translated, and what is refused before Keras sees it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from ckptmigrate import convert
 from ckptmigrate.errors import TargetError, UsageError
 from ckptmigrate.framework import configuration
 from ckptmigrate.framework.configuration import translate
 from ckptmigrate.framework.configuring import RefusedError, check, compilation, renewed
 
 pytest.importorskip("tf_keras", reason="the tensorflow extra isn't installed")
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 
 
 def layer(class_name, config=None, **more):
@@ -79,3 +83,18 @@ def test_a_keras_that_is_not_installed(monkeypatch):
         translate("{}", "", "keras3", "model.h5", is_new=False)
     assert "pip install 'ckptmigrate[tensorflow]'" in caught.value.hint
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("to", "name"), [("keras-h5", "m.h5"), ("keras-v3", "m.keras")])
+def test_what_keras_3_tells_is_not_for_tf_keras(tmp_path, to, name):
+    source, asked = FIXTURES / "keras-v3" / "keras3_adam" / "m.keras", {"to": to, "flavor": "tf_keras"}
+    with pytest.raises(TargetError, match="told by Keras 3, and tf_keras can't read that") as refused:
+        convert(source, tmp_path / name, **asked)
+    assert refused.value.hint == (
+        "build the model anew with tf_keras, save it, and add it as --template; "
+        "or write weights alone: --to keras-v3, NAME.weights.h5"
+    )
+    template = {"keras-h5": "keras-h5/tfk_adam/model.h5", "keras-v3": "keras-v3/keras2_adam/m.keras"}[to]
+    assert convert(source, tmp_path / name, **asked, template=str(FIXTURES / template)).verdict == "verified"
+    asked["to"] = "keras-v3"
+    assert convert(source, tmp_path / "m.weights.h5", **asked).verdict == "verified"
