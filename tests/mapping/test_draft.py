@@ -39,7 +39,7 @@ def drafted(checkpoint):
 
 
 def _tensor(given):
-    return Tensor.of(given, FLOAT) if isinstance(given, np.ndarray) else Tensor(tuple(given), FLOAT)
+    return Tensor.of(given, BY_NAME[given.dtype.name]) if isinstance(given, np.ndarray) else Tensor(tuple(given), FLOAT)
 
 
 def says(text, source, target):
@@ -149,6 +149,31 @@ def test_values_outweigh_names_of_one_model(drafted):
     target = {f"dense_{i}/kernel": values(8, 8, seed=(i + 1) % 4) for i in range(4)}
     assert pairs(drafted(source, target)) == {f"dense_{i}/kernel": f"dense_{(i - 1) % 4}/kernel" for i in range(4)}
     assert pairs(drafted(source, target, values=False)) == {name: name for name in source}
+
+
+@pytest.mark.parametrize("there", ["a/kernel", "c/kernel", "net/z/kernel"])
+def test_other_values_are_never_certain_where_some_are_equal(there, drafted):
+    """One of four is copied: the only tensors of their shape, or of one name, may still be strangers."""
+    shapes = {"a/kernel": (3, 4), "b/kernel": (5, 6), "d/kernel": (7, 8), "e/kernel": (9, 8)}
+    source = {name: values(*shape, seed=seed) for seed, (name, shape) in enumerate(shapes.items())}
+    found = drafted(source, {there: values(3, 4, seed=9), "b/kernel": source["b/kernel"]})
+    assert pairs(found) == {"b/kernel": "b/kernel"}
+    assert found.unsure["a/kernel"] == (there,)
+    assert f"differ:\n#   - from: a/kernel  # [3,4]\n#     to: {there}  # [3,4]\n" in found.text
+
+
+def test_of_those_with_other_values_the_namesake_is_named(drafted):
+    source = {name: values(4, 4, seed=seed) for seed, name in enumerate("abc")}
+    found = drafted(source, {"a": source["a"], "b": values(4, 4, seed=7), "x": values(4, 4, seed=8)})
+    assert pairs(found) == {"a": "a"}
+    assert found.unsure == {"b": ("b",), "c": ("b", "x")}
+
+
+def test_equal_integers_say_nothing_of_the_rest(drafted):
+    """Positions are counted alike in models that share no weight."""
+    places = np.arange(8, dtype="i4")
+    source, target = ({"positions": places, "a/kernel": values(3, 4, seed=seed)} for seed in range(2))
+    assert pairs(drafted(source, target)) == {"positions": "positions", "a/kernel": "a/kernel"}
 
 
 def test_zeros_and_twins_prove_nothing(drafted):

@@ -16,6 +16,7 @@ from ckptmigrate.mapping.draft.turns import Operations, Way, turns
 
 SAME_NAME, VALUES, REST = "same name", "values equal", "the last of its shape"
 REORDERED = "it holds the same numbers in another order"
+OTHER_VALUES = "other variables of the two files hold equal values, these and theirs differ"
 NO_WAY = "no turn of its axes makes one shape of the other"
 UNTURNED = "nothing tells whether they have to be transposed"
 NORMS = frozenset({"gamma", "beta", "mean", "variance"})
@@ -44,7 +45,7 @@ class Evidence(NamedTuple):
         doubts: Every other source -> what is known of it.
         unturned: Those of `doubts` of which only the way round is not proven, turned.
         unfilled: Targets that nobody is proven for.
-        has_values: Whether values were compared, and told.
+        has_values: Whether values were compared, and told: some are equal.
     """
 
     proven: Mapping[Row, Proof]
@@ -85,9 +86,11 @@ class _Gathering:
         proofs, unturned = self._settled()
         taken = {proof.target for proof in proofs.values()}
         unfilled = tuple(row for row in self.target if row not in taken)
-        by_kind: dict[Kind, list[Row]] = defaultdict(list)
+        by_kind: dict[Kind, list[Row]] = defaultdict(list)  # whole kinds, and kinds less their values
         for row in self._left()[1]:
-            by_kind[self._kinds[row]].append(row)
+            kind = self._kinds[row]
+            by_kind[kind].append(row)
+            by_kind[kind[:-1]].append(row)
             for name in row.all_names():
                 self.named[name].append(row)
         alike = {kind: tuple(rows) for kind, rows in by_kind.items()}
@@ -243,8 +246,11 @@ class _Gathering:
         kind = self._kinds[row]
         if found := alike.get(kind, ()):
             return Doubt(found, "their shapes are equal, nothing tells which is which")
-        namesakes = [other for name in row.all_names() for other in self.named.get(name, ())]
-        return Doubt(tuple(dict.fromkeys(namesakes)), "the same name leads to another shape" if namesakes else "")
+        namesakes = tuple(dict.fromkeys(other for name in row.all_names() for other in self.named.get(name, ())))
+        if found := alike.get(kind[:-1], ()):
+            same = tuple(other for other in namesakes if self._kinds[other][:-1] == kind[:-1])
+            return Doubt(same or found, OTHER_VALUES)
+        return Doubt(namesakes, "the same name leads to another shape" if namesakes else "")
 
 
 def _hints(settled: Mapping[Row, Proof]) -> dict[str, str]:
