@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ckptmigrate import formats
 from ckptmigrate.document import load_template
+from ckptmigrate.formats.named import NAMED, with_slots
 from ckptmigrate.issues import Issue
 from ckptmigrate.mapping import library
 from ckptmigrate.mapping.assign import assign_identity
@@ -66,6 +67,19 @@ class Chosen:
     provenance: dict[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def with_own_slots(source: Checkpoint, asked: MappingOptions, target: str) -> Checkpoint:
+    """The source, with the slots recognised whose endings the mapping names.
+
+    A name-based target keeps the endings, which its program looks for: there they stay as the source has them.
+
+    Raises:
+        MappingError: The mapping can't be read.
+    """
+    if asked.mapping in ("", "auto") or asked.reverse or target in NAMED:  # no mapping of the library names any
+        return source
+    return with_slots(source, Mapping.load(asked.mapping).source.slots)
 
 
 def choose(

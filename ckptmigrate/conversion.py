@@ -184,7 +184,7 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
     """The job less what the target can't hold, and a report of verdict `refused` when anything known stops the run."""
     unheld = job.writer.check(job.plan.result(), job.options)
     issues = [
-        *job.source.issues,
+        *job.plan.source.issues,
         *chosen.issues,
         *job.plan.issues,
         *unheld,

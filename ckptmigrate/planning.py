@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ckptmigrate import formats
-from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
+from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose, with_own_slots
 from ckptmigrate.configured import configured
 from ckptmigrate.dtypes import BY_NAME
 from ckptmigrate.errors import UsageError
@@ -83,7 +83,8 @@ def planned(
 ) -> tuple[Chosen, Plan]:  # fmt: skip
     """The mapping that was asked for, and the plan it gives."""
     renewal = renewed(source, asked, target.name)
-    source, asked = renewal.source, renewal.asked
+    asked = renewal.asked
+    source = with_own_slots(renewal.source, asked, target.name)
     if not asked.template and model is None:
         source, flavor, told = configured(source, target.name, name, wanted.flavor)
         renewal = replace(renewal, issues=(*renewal.issues, *told))

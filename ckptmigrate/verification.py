@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptmigrate import formats
-from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose
+from ckptmigrate.chosen import Chosen, Enter, MappingOptions, choose, with_own_slots
 from ckptmigrate.compare import EXACT, Tolerance
 from ckptmigrate.compare_plan import compare_plan
 from ckptmigrate.configured import flavor_of
@@ -173,7 +173,7 @@ def _plan_against(
     a, asked, made = renewal.source, renewal.asked, renewal.recalled(made)
     if made is not None and not made.template:
         made = replace(made, flavor=flavor_of(a, b.format, b.path.name, made.flavor))
-    chosen = _choose(a, b, asked, made, enter)
+    a, chosen = _choose(a, b, asked, made, enter)
     if not asked.template and (made is None or not made.template):  # then no value came from a template
         fills = tuple(replace(f, value="zeros") if f.value == "template" else f for f in chosen.assignment.fills)
         chosen = replace(chosen, assignment=replace(chosen.assignment, fills=fills))
@@ -201,9 +201,14 @@ def _plan_against(
     return plan, chosen
 
 
-def _choose(a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | None, enter: Enter) -> Chosen:
-    """What the options choose; a mapping that only `b` names may not be found, or not be the same any more."""
+def _choose(
+    a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | None, enter: Enter
+) -> tuple[Checkpoint, Chosen]:
+    """What the options choose, and `a` as the mapping sees it; one that only `b` names may not be found, or not be the
+    same any more.
+    """
     try:
+        a = with_own_slots(a, asked, b.format)
         flavor = made.flavor if made is not None else ""
         repeats = made is not None and made.repeats(asked)
         chosen = choose(a, asked, enter, template=None if repeats else b, seen=seen_from(b.format, flavor))
@@ -215,8 +220,8 @@ def _choose(a: Checkpoint, b: Checkpoint, asked: MappingOptions, made: Made | No
         raise
     if made is not None and chosen.mapping and made.digest not in ("", chosen.provenance.get("digest")):
         message = "the mapping isn't, or isn't any more, the one that the target was made with"
-        return replace(chosen, issues=(*chosen.issues, Issue("mapping", "warning", chosen.mapping, message)))
-    return chosen
+        chosen = replace(chosen, issues=(*chosen.issues, Issue("mapping", "warning", chosen.mapping, message)))
+    return a, chosen
 
 
 def _compared(

@@ -85,6 +85,7 @@ def check(
 
     def command() -> Answer:
         from ckptmigrate.formats import open_checkpoint
+        from ckptmigrate.formats.named import with_slots
         from ckptmigrate.issues import exit_code
         from ckptmigrate.mapping.check import check as run
         from ckptmigrate.mapping.rules import Mapping
@@ -92,6 +93,7 @@ def check(
         with ExitStack() as stack:
             mapping = Mapping.load(file)
             opened = [stack.enter_context(open_checkpoint(path)) for path in (source, target) if path]
+            opened[:1] = [with_slots(one, mapping.source.slots) for one in opened[:1]]
             found = run(mapping, *opened, strict=strict)
             return Answer(lambda: _check_json(found), lambda: _check_lines(found), exit_code(found.findings))
 
