@@ -176,6 +176,13 @@ def test_equal_integers_say_nothing_of_the_rest(drafted):
     assert pairs(drafted(source, target)) == {"positions": "positions", "a/kernel": "a/kernel"}
 
 
+def test_the_head_says_where_names_alone_are_believed(drafted):
+    source = {"a/kernel": values(4, 4), "b/kernel": values(4, 4, seed=1)}
+    assert "\n# Names are believed: " in drafted(source, source, values=False).text
+    assert "Names are believed" not in drafted(source, source).text
+    assert "Names are believed" not in drafted(source, {"x": (5, 6)}).text
+
+
 def test_zeros_and_twins_prove_nothing(drafted):
     twin, zeros = values(8, 8), np.zeros((8, 8), "f4")
     assert pairs(drafted({"c": twin, "d": twin}, {"x": twin, "y": twin})) == {}

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ckptmigrate.mapping.draft.evidence import UNTURNED, Evidence
+from ckptmigrate.mapping.draft.evidence import SAME_NAME, UNTURNED, Evidence
+from ckptmigrate.mapping.draft.guesses import NEAREST
 from ckptmigrate.mapping.draft.lines import Line, escaped
 from ckptmigrate.mapping.draft.rows import Row
 from ckptmigrate.mapping.names import systems
@@ -16,11 +17,13 @@ from ckptmigrate.table import Checkpoint
 
 SHOWN = 5  # candidates that are named
 LISTED = 40  # lines of names of one kind
+NAMES = (SAME_NAME, NEAREST)  # evidence that names alone give
+BY_NAME = (
+    "# Names are believed: no values tell whether two of one shape changed places; `verify --level forward` would."
+)
 MAX_KEY = 900  # characters of a key; YAML allows 1024 bytes
 
 _PLAIN = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./{}+-]|:(?=[A-Za-z0-9]))*", re.ASCII)
-
-
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 Entries = tuple[tuple[str, str], ...]
@@ -88,10 +91,12 @@ class _Writer:
     ) -> None:
         proven, total = len(evidence.proven), len(evidence.proven) + len(evidence.doubts)
         by = "names, shapes and values" if evidence.has_values else "names and shapes"
+        is_by_name = not evidence.has_values and any(p.evidence in NAMES for p in evidence.proven.values())
         self.out += [
             f"# Drafted by `ckptmigrate mapping draft` from {by}.",
             f"# Proven: {proven} of {total} variables of the source; {len(evidence.unfilled)} of the target are left.",
             "# Behind each rule: how many variables, their shapes, and what proves them. The end says what is left.",
+            *[BY_NAME] * is_by_name,
             "ckptmigrate: 1",
             f"title: {quoted(f'Draft, {source.path.name or source.format} to {target.path.name or target.format}')}",
         ]
