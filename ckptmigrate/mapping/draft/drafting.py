@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ckptmigrate.errors import MappingError
 from ckptmigrate.mapping.assignment import Move
-from ckptmigrate.mapping.draft.evidence import Doubt, Evidence, Proof, gather
+from ckptmigrate.mapping.draft.doubts import Doubt
+from ckptmigrate.mapping.draft.evidence import Evidence, Proof, gather
 from ckptmigrate.mapping.draft.lines import Line, lines, with_tables
 from ckptmigrate.mapping.draft.rows import Row, rows_of
 from ckptmigrate.mapping.draft.text import write

@@ -9,6 +9,7 @@ from itertools import product
 from typing import NamedTuple
 
 from ckptmigrate.mapping.draft import values as compared
+from ckptmigrate.mapping.draft.doubts import Candidates, Doubt
 from ckptmigrate.mapping.draft.guesses import ALIKE, BESIDE, ONLY, Guessing, Kind, beside
 from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, leaf_of, scope_of, systems
 from ckptmigrate.mapping.draft.same_names import same_names
@@ -16,7 +17,6 @@ from ckptmigrate.mapping.draft.turns import Operations, Way, turns
 
 SAME_NAME, VALUES, REST = "same name", "values equal", "the last of its shape"
 REORDERED = "it holds the same numbers in another order"
-OTHER_VALUES = "other variables of the two files hold equal values, these and theirs differ"
 NO_WAY = "no turn of its axes makes one shape of the other"
 UNTURNED = "nothing tells whether they have to be transposed"
 NORMS = frozenset({"gamma", "beta", "mean", "variance"})
@@ -28,13 +28,6 @@ class Proof(NamedTuple):
     target: Row
     evidence: str
     operations: Operations
-
-
-class Doubt(NamedTuple):
-    """Who a variable could be, and why that is not certain."""
-
-    candidates: tuple[Row, ...]
-    why: str
 
 
 class Evidence(NamedTuple):
@@ -74,7 +67,6 @@ class _Gathering:
         self.has_values = False
         if values:
             self._compare()
-        self.named: dict[str, list[Row]] = defaultdict(list)
         self._kinds = {row: self._kind(row) for row in (*source, *target)}
 
     def evidence(self) -> Evidence:
@@ -86,15 +78,8 @@ class _Gathering:
         proofs, unturned = self._settled()
         taken = {proof.target for proof in proofs.values()}
         unfilled = tuple(row for row in self.target if row not in taken)
-        by_kind: dict[Kind, list[Row]] = defaultdict(list)  # whole kinds, and kinds less their values
-        for row in self._left()[1]:
-            kind = self._kinds[row]
-            by_kind[kind].append(row)
-            by_kind[kind[:-1]].append(row)
-            for name in row.all_names():
-                self.named[name].append(row)
-        alike = {kind: tuple(rows) for kind, rows in by_kind.items()}
-        doubts = {row: self._doubt(row, alike, unturned) for row in self.source if row not in proofs}
+        candidates = Candidates(self._left()[1], self._kinds.__getitem__)
+        doubts = {row: self._doubt(row, candidates, unturned) for row in self.source if row not in proofs}
         return Evidence(proofs, doubts, unturned, unfilled, self.has_values)
 
     def _compare(self) -> None:
@@ -238,19 +223,12 @@ class _Gathering:
             return [told] if (told := compared.operations(row, other, self.prints)) is not None else []
         return turns(row.shape, other.shape, self.way if len(row.extents) > 1 else "")
 
-    def _doubt(self, row: Row, alike: Mapping[Kind, tuple[Row, ...]], unturned: Mapping[Row, Proof]) -> Doubt:
+    def _doubt(self, row: Row, candidates: Candidates, unturned: Mapping[Row, Proof]) -> Doubt:
         if row in self.reordered:
             return Doubt((self.reordered[row],), REORDERED)
         if row in self.proven:
             return Doubt((self.proven[row][0],), UNTURNED if row in unturned else NO_WAY)
-        kind = self._kinds[row]
-        if found := alike.get(kind, ()):
-            return Doubt(found, "their shapes are equal, nothing tells which is which")
-        namesakes = tuple(dict.fromkeys(other for name in row.all_names() for other in self.named.get(name, ())))
-        if found := alike.get(kind[:-1], ()):
-            same = tuple(other for other in namesakes if self._kinds[other][:-1] == kind[:-1])
-            return Doubt(same or found, OTHER_VALUES)
-        return Doubt(namesakes, "the same name leads to another shape" if namesakes else "")
+        return candidates.doubt(row)
 
 
 def _hints(settled: Mapping[Row, Proof]) -> dict[str, str]:
