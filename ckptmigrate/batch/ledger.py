@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ckptmigrate.errors import OutputError
+from ckptmigrate.errors import OutputError, output_errors
 
 SUFFIX = ".ledger.jsonl"
 WAITING, STARTED, DONE, FAILED, SKIPPED = "waiting", "started", "done", "failed", "skipped"
@@ -21,14 +22,19 @@ class Ledger:
         self.path = path
 
     def read(self) -> list[dict[str, Any]]:
-        """The records. A last line that a kill cut off is taken off the file; what can't be read is passed over."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(self.path, len(whole))
+        """The records. A last line that a kill cut off is taken off the file; what is no record is passed over.
+
+        Raises:
+            OutputError: It can't be read, or not cut.
+        """
+        with output_errors(self.path):
+            try:
+                content = self.path.read_bytes()
+            except FileNotFoundError:
+                return []
+            whole = content[: content.rfind(b"\n") + 1]
+            if len(whole) < len(content):
+                os.truncate(self.path, len(whole))
         records = [_record(line) for line in whole.splitlines()]
         return [record for record in records if record]
 
@@ -43,7 +49,7 @@ class Ledger:
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 if os.write(handle, line) != len(line):
-                    raise OSError(28, "No space left on device")
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(handle)
             finally:
                 os.close(handle)

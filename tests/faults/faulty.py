@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ class Faults:
         def call(*arguments: Any, **keywords: Any) -> Any:
             if name == "open" and not arguments[1] & os.O_CREAT:
                 return real(*arguments, **keywords)
+            if name == "write" and not stat.S_ISREG(os.fstat(arguments[0]).st_mode):
+                return real(*arguments, **keywords)  # a pipe, which no disk stands behind
             if name in TAKING and self.fault.startswith("E"):
                 return real(*arguments, **keywords)
             if self.fault == "SHORT":
