@@ -86,6 +86,8 @@ def _short(real: Callable[..., Any], name: str, *arguments: Any, **keywords: Any
 class Raw(io.RawIOBase):
     """A file that writes through `os.write`, so that faults meet what Python's own files write, too."""
 
+    _descriptor = -1  # until it is open: a fault on the way is followed by a close
+
     def __init__(self, path: Any, flags: int) -> None:
         self._descriptor = os.open(path, flags, 0o666)
 
@@ -115,7 +117,8 @@ class Raw(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            os.close(self._descriptor)
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
 
 
 _FLAGS = {"w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "x": os.O_WRONLY | os.O_CREAT | os.O_EXCL}
