@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
+import signal
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from ckptmigrate.batch.jobs import Job, jobs_of
 from ckptmigrate.batch.ledger import DONE, FAILED, SKIPPED, STARTED, WAITING, Ledger
 from ckptmigrate.batch.manifest import Entry
-from ckptmigrate.batch.work import Outcome, end_with, largest, run
+from ckptmigrate.batch.work import Outcome, be_worker, largest, run
 from ckptmigrate.errors import UsageError
 from ckptmigrate.issues import Issue
 from ckptmigrate.urls import is_remote
@@ -122,6 +124,7 @@ class _Pool:
     attempts: dict[str, int] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    others: frozenset[BaseProcess] = field(default_factory=lambda: frozenset(multiprocessing.active_children()))
 
     def run(self, jobs: Sequence[Job]) -> dict[str, Outcome]:
         """Destination -> outcome, of every job."""
@@ -135,7 +138,7 @@ class _Pool:
                 except BrokenExecutor:
                     self._again()
                 except BaseException:
-                    executor.shutdown(wait=False, cancel_futures=True)
+                    self._stop(executor)
                     raise
         return self.outcomes
 
@@ -143,7 +146,14 @@ class _Pool:
         if self.asked.executor is not None:
             return self.asked.executor()
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.asked.workers, context, end_with, (os.getpid(),))
+        return ProcessPoolExecutor(self.asked.workers, context, be_worker)
+
+    def _stop(self, executor: Executor) -> None:
+        """Ends the jobs that run, for nobody waits for them any more."""
+        executor.shutdown(wait=False, cancel_futures=True)
+        if self.asked.executor is None:
+            for worker in set(multiprocessing.active_children()) - self.others:
+                worker.terminate()
 
     def _drain(self, executor: Executor) -> None:
         while self.waiting or self.running:
@@ -165,7 +175,8 @@ class _Pool:
         self.book.append({"status": STARTED, "src": job.source, "dst": job.destination})
         self.asked.listener(STARTED, job, None)
         try:
-            self.running[executor.submit(run, _absolute(job))] = job
+            with _interrupts_held():
+                self.running[executor.submit(run, _absolute(job))] = job
         except BrokenExecutor:
             self.waiting.appendleft(job)
             self.attempts[job.destination] -= 1
@@ -214,6 +225,16 @@ class _Pool:
         self.outcomes[job.destination] = outcome
         self.book.append(outcome.record())
         self.asked.listener(outcome.status, job, outcome)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Workers that start meanwhile never hear of Ctrl-C, which a terminal tells to all: we end them ourselves."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _absolute(job: Job) -> Job:

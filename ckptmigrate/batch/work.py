@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from ckptmigrate import formats
@@ -19,7 +23,6 @@ from ckptmigrate.table import Checkpoint
 
 Tell = Callable[[str, int, int], None]
 _FLAGS = ("flavor", "dialect", "dtype", "hyper", "reverse", "names", "averages", "drop", "reinit", "seed")
-_POLL = 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +136,20 @@ def _is_mapped_alike(record: Mapping[str, Any], job: Job) -> bool:
     return {"name": rules.name, "digest": rules.digest} == dict(made)
 
 
-def end_with(parent: int) -> None:
-    """Ends this worker when the process that it works for is gone: a killed batch leaves nobody behind."""
+def be_worker() -> None:
+    """Ends this process when the one that it works for is gone; told to end, it removes first what is half-written."""
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_POLL)
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os._exit(1)
 
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # removing is not cut short by being told again
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
     threading.Thread(target=watch, daemon=True).start()
 
 

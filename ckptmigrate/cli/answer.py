@@ -42,7 +42,10 @@ class Ended(BaseException):
 
     Attributes:
         exit_code: 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
+        hint: How to go on later, from commands that can.
     """
+
+    hint = ""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -81,11 +84,11 @@ def give(command: Callable[[], Answer], as_json: bool, blank: Mapping[str, Any])
     except (CkptMigrateError, OSError, MemoryError, RecursionError) as error:
         return refuse(_ours(error), as_json, blank)
     except Ended as end:
-        issue = Issue("interrupted", "error", message="interrupted")
+        issue = Issue("interrupted", "error", message="interrupted", hint=end.hint)
         if as_json:
             emit(as_text({**blank, "issues": [issue.to_json()]}))
         else:
-            say(["interrupted"])
+            say(["interrupted", *(hint_lines(end.hint) if end.hint else [])])
         return end.exit_code
     emit(output)
     return answer.exit_code

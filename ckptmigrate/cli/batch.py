@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ckptmigrate.cli import options
-from ckptmigrate.cli.answer import Answer, give
+from ckptmigrate.cli.answer import Answer, Ended, give
 from ckptmigrate.cli.progress import batch_progress
 from ckptmigrate.cli.reports import check_report, write_report
 from ckptmigrate.cli.text import count
@@ -104,7 +104,11 @@ def batch(
         workers = jobs or os.cpu_count() or 1
         with batch_progress(not as_json) as tell:
             asked = BatchOptions(workers, bound, resume, engine_of(engine, workers), tell)
-            result = run(entries, ledger, base, asked)
+            try:
+                result = run(entries, ledger, base, asked)
+            except Ended as end:
+                end.hint = "the same command with --resume goes on"
+                raise
         write_report(report, result.to_json(), lambda: html(result))
         return Answer(result.to_json, lambda: _lines(result), result.exit_code)
 
