@@ -92,7 +92,7 @@ def tensor_of(value: float | str, name: str, shape: Shape, dtype: DType, seed: i
 
 
 def _drawn(value: str, name: str, shape: Shape, seed: int) -> Draws:
-    words = np.frombuffer(hashlib.sha256(name.encode()).digest(), "<u4")
+    words = np.frombuffer(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest(), "<u4")
     rng = np.random.default_rng([seed, *map(int, words)])
     if scaling := _SCALING.fullmatch(value):
         into, out = _fans(shape)

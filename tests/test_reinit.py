@@ -150,3 +150,8 @@ def test_every_word_gives_the_shape(word: str) -> None:
     assert (drawn.shape, drawn.dtype) == ((3, 3, 8, 4), np.float32)
     assert tensor_of(value, "scale", (), FLOAT32, 0).read().shape == ()
     assert tensor_of(value, "none", (0, 4), FLOAT32, 0).read().size == 0
+
+
+def test_a_name_that_is_no_utf8_draws_its_own_values():
+    drawn = [tensor_of("glorot_uniform", f"caf{c}", (4, 5), FLOAT32, 0).read() for c in "\udce9\udce8"]
+    assert not np.array_equal(*drawn)

@@ -19,7 +19,16 @@ import numpy as np
 
 from ckptmigrate.dtypes import BY_NAME, STRING, DType
 from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
-from ckptmigrate.wire.hdf5_attributes import AS_STORED, Attribute, Form, attribute_names, form_of, name_of, value_of
+from ckptmigrate.wire.hdf5_attributes import (
+    AS_STORED,
+    Attribute,
+    Form,
+    attribute_names,
+    form_of,
+    name_of,
+    stored_name,
+    value_of,
+)
 from ckptmigrate.wire.hdf5_window import Window, growing_by
 from ckptmigrate.wire.reading import opened, read_bytes
 
@@ -95,7 +104,8 @@ class Dataset:
             values = data.view(self.stored).reshape(self.shape)
         else:
             with _opened(self.place, self.path) as root:
-                values = self._strings(root[self.path]) if self.dtype is STRING else root[self.path][()]
+                found = root[stored_name(self.path)]
+                values = self._strings(found) if self.dtype is STRING else found[()]
         values = np.asarray(values)
         if values.shape != self.shape or (values.dtype.kind == "O") != (self.dtype is STRING):
             raise DamagedError("no elements: HDF5 calls it empty", where=where)

@@ -76,6 +76,15 @@ def name_of(stored: bytes) -> str:
     return stored.decode("utf-8", "surrogateescape")
 
 
+def stored_name(name: str) -> bytes:
+    """A name as `name_of` was given it.
+
+    >>> stored_name(name_of(b"caf\\xe9"))
+    b'caf\\xe9'
+    """
+    return name.encode("utf-8", "surrogateescape")
+
+
 def form_of(kind: Any) -> Form:
     """An element type of HDF5."""
     import h5py

@@ -16,6 +16,7 @@ import numpy as np
 
 from ckptmigrate.errors import OutputError, output_errors
 from ckptmigrate.tiles import pieces
+from ckptmigrate.wire.hdf5_attributes import stored_name
 from ckptmigrate.wire.hdf5_sink import Sink
 from ckptmigrate.wire.output_file import OutputFile
 
@@ -87,7 +88,7 @@ def write_hdf5(
                 if source.dtype.kind != "O":
                     places[name] = make.room(name, source)
                     continue
-                file.create_dataset(name, data=source.load())
+                make.texts(name, source.load())
                 moved += source.nbytes
                 on_bytes(source.nbytes)
         counts = {True: 0, False: moved}
@@ -114,9 +115,10 @@ def _told(target: OutputFile) -> Iterator[Sink]:
 
 def _put(attributes: Any, name: str, value: Value) -> None:
     if isinstance(value, str):
-        attributes[name] = value
+        is_utf8 = not any("\udc80" <= letter <= "\udcff" for letter in value)
+        attributes[name] = value if is_utf8 else np.bytes_(stored_name(value))  # else h5py would refuse it
         return
-    texts = [text.encode("utf-8", "surrogateescape") for text in value]
+    texts = [stored_name(text) for text in value]
     width = max(map(len, texts), default=1) or 1
     step = max(1, MAX_ATTRIBUTE_BYTES // width)
     if len(texts) <= step:
@@ -135,17 +137,27 @@ class _Maker:
         self.file = file
         self.links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         self.links.set_create_intermediate_group(True)
-        self.plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        self.plist.set_layout(h5py.h5d.CONTIGUOUS)
-        self.plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        self.plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        self.plist.set_obj_track_times(False)
+        self.plain = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        self.plain.set_obj_track_times(False)
+        self.roomy = self.plain.copy()
+        self.roomy.set_layout(h5py.h5d.CONTIGUOUS)
+        self.roomy.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        self.roomy.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
 
     def group(self, name: str) -> Any:
         """A new group."""
         import h5py
 
-        return h5py.Group(h5py.h5g.create(self.file.id, _stored(name), self.links))
+        return h5py.Group(h5py.h5g.create(self.file.id, stored_name(name), self.links))
+
+    def texts(self, name: str, values: np.ndarray[Any, Any]) -> None:
+        """Makes a dataset of bytes objects."""
+        import h5py
+
+        texts = np.asarray(values, h5py.string_dtype("ascii"))
+        stored, space = h5py.h5t.py_create(texts.dtype, logical=True), h5py.h5s.create_simple(texts.shape)
+        made = h5py.h5d.create(self.file.id, stored_name(name), stored, space, self.plain, self.links)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, texts)
 
     def room(self, name: str, source: Source) -> int:
         """Makes a dataset whose elements come later; gives their place in the file."""
@@ -154,14 +166,10 @@ class _Maker:
         kind = np.dtype(f"V{source.dtype.itemsize}") if source.named else source.dtype
         space = h5py.h5s.create_simple(source.shape)
         stored = h5py.h5t.py_create(kind, logical=True)
-        made = h5py.h5d.create(self.file.id, _stored(name), stored, space, self.plist, self.links)
+        made = h5py.h5d.create(self.file.id, stored_name(name), stored, space, self.roomy, self.links)
         if source.named:
             h5py.Dataset(made).attrs["dtype"] = source.named
         return int(made.get_offset() or 0)
-
-
-def _stored(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
 
 
 def _filled(target: OutputFile, at: int, name: str, source: Source, on_bytes: Callable[[int], None]) -> bool:

@@ -282,3 +282,18 @@ def test_plain_hdf5_is_no_keras_file(tmp_path):
 
 def test_the_name_decides_nothing():
     assert identify(FIXTURES / "tfk_named_keras" / "model.keras").format.name == "keras-h5"
+
+
+def test_names_of_keras_1_that_are_no_utf8(changed):
+    """The optimizer's order, which Keras 1 took from the names, is that of their bytes."""
+
+    def rename(file):
+        weights = file["model_weights/head"]
+        names = [bytes(name).replace(b"head", b"h\xe4d") for name in weights.attrs["weight_names"]]
+        for old, new in zip(weights.attrs["weight_names"], names, strict=True):
+            weights.move(old, new)
+        weights.attrs["weight_names"] = np.array(names)
+
+    checkpoint = open_checkpoint(changed("k12_images_tf", rename))
+    assert any("\udce4" in path for path in checkpoint.variables)
+    assert len(checkpoint.optimizers) == 1

@@ -318,3 +318,14 @@ def test_a_dataset_without_elements(made):
     path = made(lambda file: file.create_dataset("x", data=h5py.Empty("f4")))
     with pytest.raises(DamagedError, match="no elements"):
         read_tree(Place(path)).datasets["x"].read()
+
+
+def test_names_that_are_no_utf8(made):
+    def fill(file):
+        file.create_dataset(b"p\xe7cked", data=np.arange(9.0), compression="gzip")
+        file.create_dataset(b"t\xe7xt", data=[b"a", b"\xff"], dtype=h5py.string_dtype())
+
+    values = read_all(made(fill))
+    assert [name.encode("utf-8", "surrogateescape") for name in values] == [b"p\xe7cked", b"t\xe7xt"]
+    packed, text = values.values()
+    assert (packed.tolist(), text.tolist()) == ([*range(9)], [b"a", b"\xff"])

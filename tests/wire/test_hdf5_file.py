@@ -71,11 +71,26 @@ def test_long_lists_of_texts_are_cut(tmp_path: Path) -> None:
 
 def test_same_input_same_bytes(raw: Source, tmp_path: Path) -> None:
     for name in ("x.h5", "y.h5"):
-        write_hdf5(tmp_path / name, {"g": {"name": "n"}}, {"g/0": raw, "g/1": source(np.ones(3))})
+        texts = source(np.array([b"t"], object))
+        write_hdf5(tmp_path / name, {"g": {"name": "n"}}, {"g/0": raw, "g/1": source(np.ones(3)), "g/2": texts})
     assert (tmp_path / "x.h5").read_bytes() == (tmp_path / "y.h5").read_bytes()
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert [h5py.h5g.get_objinfo(file.id, f"g/{number}".encode()).mtime for number in range(3)] == [0, 0, 0]
 
 
 def test_a_full_place(tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_bytes(b"")
     with pytest.raises(OutputError, match="can't be written"):
         write_hdf5(tmp_path / "x.h5", {}, {})
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    name, values = b"p\xe7".decode("utf-8", "surrogateescape"), np.array([b"a", b"\xff"], object)
+    datasets = {f"{name}/0": source(np.ones(2)), f"{name}/1": source(values)}
+    write_hdf5(tmp_path / "x.h5", {name: {"name": name, "names": (name,)}}, datasets)
+    found = read_tree(Place(tmp_path / "x.h5"))
+    assert found.groups[name] == {"name": name, "names": (name,)}
+    assert {path: dataset.read().tolist() for path, dataset in found.datasets.items()} == {
+        f"{name}/0": [1.0, 1.0],
+        f"{name}/1": [b"a", b"\xff"],
+    }

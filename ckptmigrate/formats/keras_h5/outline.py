@@ -223,7 +223,7 @@ class _Composer:
         """A name that HDF5 takes: no empty parts, nothing above its size, neither twice nor a group's."""
         parts = [part if part not in ("", ".", "..") else "_" for part in wanted.replace("\0", "_").split("/")]
         name = "/".join(parts).encode("utf-8", "backslashreplace").decode()
-        if len(name.encode()) > _MAX_NAME_BYTES:
+        if len(name.encode("utf-8", "surrogateescape")) > _MAX_NAME_BYTES:
             name = name[:200] + "_"
         base, count = name, 1
         while not self._is_free(f"{group}/{name}"):
@@ -298,7 +298,7 @@ class _Composer:
         trained = [v for v in held if not _comes_last(v)]
         version = self.out.attributes.get("keras_version", "")
         if state.dialect == "keras1" and (not version or version.startswith(("1.", "2.0."))):
-            trained.sort(key=lambda variable: self.weights[variable.name].encode())
+            trained.sort(key=lambda variable: self.weights[variable.name].encode("utf-8", "surrogateescape"))
         return [Owner(v.name, v.tensor.shape, self.weights[v.name]) for v in trained]
 
     def _add_listed(self, state: OptimizerState, member: Listing) -> None:

@@ -261,7 +261,7 @@ class _Reading:
         """
         trained = [v for v in self.variables.values() if v.trainable is not False]
         owners = [Owner(v.name, v.tensor.shape, self.spelled.get(v.name, v.name)) for v in trained]
-        by_name = sorted(owners, key=lambda owner: owner.full_name.encode())
+        by_name = sorted(owners, key=lambda owner: owner.full_name.encode("utf-8", "surrogateescape"))
         if dialect != "keras1":
             told = "\n".join(keys).replace("/", "_")
             named = [owner for owner in owners if owner.full_name.removesuffix(":0").replace("/", "_") in told]
