@@ -18,6 +18,7 @@ from typing import Any
 from ckptmigrate.errors import DamagedError
 from ckptmigrate.wire.remote import want
 
+_HEAP = b"GCOL"
 _OBJECT = struct.Struct("<H6xQ")  # header of an object in a heap: index, number of references, reserved, size
 _TREE = struct.Struct("<4xBBIHHxxQHQ")  # header of a version 2 tree: version, type, sizes of nodes and records...
 _RECORDS = {1: 24, 2: 36, 3: 16, 4: 28, 5: 11, 6: 15, 8: 17, 9: 13}  # sizes by type
@@ -69,15 +70,27 @@ class Window(io.RawIOBase):
             view = view[: max(0, self._size - self._at)]
         want(self._file, self._base + self._at, len(view))
         found = os.preadv(self._descriptor, [view], self._base + self._at)
-        check = _CHECKS.get(bytes(view[:4]))
-        if check is not None:
-            check(view[:found], f"{self._file}, byte {self._base + self._at}")
+        signature = bytes(view[:4])
+        if signature in _CHECKS:
+            size = self._heap_size(view[:found]) if signature == _HEAP else found
+            whole = view[:found] if size <= found else self._read(size)
+            _CHECKS[signature](whole, f"{self._file}, byte {self._base + self._at}")
         self._at += found
         return found
 
+    def _heap_size(self, begin: memoryview) -> int:
+        """What a heap says that it takes, as far as there is so much: HDF5 reads large ones in two parts."""
+        return min(int.from_bytes(begin[8:16], "little"), self._size - self._at)
+
+    def _read(self, size: int) -> memoryview:
+        want(self._file, self._base + self._at, size)
+        return memoryview(os.pread(self._descriptor, size, self._base + self._at))
+
 
 def _check_heap(heap: memoryview, what: str) -> None:
-    """Refuses a heap of strings with free space of no size: HDF5 1.14 looks for the end of it for ever.
+    """Refuses a heap of strings with an object of no size, or one beyond its end, which HDF5 may round up to none.
+
+    HDF5 1.14 looks for the end of such a heap for ever.
 
     Signature, version, size of the heap; then objects with index, count, and size; index 0 is what is free, its size
     includes its own header. Lengths are of 8 bytes in all files that h5py writes.
@@ -85,9 +98,10 @@ def _check_heap(heap: memoryview, what: str) -> None:
     at, end = _OBJECT.size, min(len(heap), int.from_bytes(heap[8:16], "little"))
     while at + _OBJECT.size <= end:
         index, size = _OBJECT.unpack_from(heap, at)
-        if not index and not size:
-            raise DamagedError("free space of no size", where=what)
-        at += _OBJECT.size + (size + 7) // 8 * 8 if index else size
+        taken = _OBJECT.size + (size + 7) // 8 * 8 if index else size
+        if not 0 < taken <= end - at:
+            raise DamagedError(f"an object of {taken} bytes in the last {end - at} of its heap", where=what)
+        at += taken
 
 
 def _check_tree(tree: memoryview, what: str) -> None:
@@ -114,4 +128,4 @@ def _check_fractal(heap: memoryview, what: str) -> None:
         raise DamagedError(message, where=what)
 
 
-_CHECKS = {b"GCOL": _check_heap, b"BTHD": _check_tree, b"FRHP": _check_fractal}
+_CHECKS = {_HEAP: _check_heap, b"BTHD": _check_tree, b"FRHP": _check_fractal}

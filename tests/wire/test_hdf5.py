@@ -254,19 +254,25 @@ def test_no_hdf5(data, tmp_path):
         read_tree(Place(tmp_path / "x"))
 
 
-def test_a_heap_of_strings_without_end(made):
-    """HDF5 itself never comes back from one whose free space has no size."""
+@pytest.mark.parametrize(("index", "size"), [(0, 0), (1, (1 << 64) - 16), (1, (1 << 64) - 4096), (1, 1 << 40)], ids=str)
+@pytest.mark.parametrize("length", [40, 6000])
+def test_a_heap_of_strings_without_end(made, length, index, size):
+    """HDF5 itself never comes back from an object of no size, nor from one that it rounds up to none, or to less.
+
+    What lies beyond the first 4096 bytes it reads by itself.
+    """
 
     def fill(file: Any) -> None:
-        file.attrs["name"] = "a text of any length"
+        file.attrs["name"] = "x" * length
 
     path = made(fill)
     data = bytearray(path.read_bytes())
-    at = data.index(b"GCOL") + 16
-    size = struct.unpack_from("<Q", data, at + 8)[0]
-    struct.pack_into("<H6xQ", data, at + 16 + (size + 7) // 8 * 8, 0, 0)
+    first = data.index(b"GCOL") + 16
+    kept = min(length, 4800)
+    struct.pack_into("<Q", data, first + 8, kept)
+    struct.pack_into("<H6xQ", data, first + 16 + kept, index, size)
     path.write_bytes(data)
-    with pytest.raises(DamagedError, match="no size") as error:
+    with pytest.raises(DamagedError, match="of its heap") as error:
         read_tree(Place(path))
     assert str(path) in error.value.where
 
