@@ -16,7 +16,7 @@ from typing import Any
 from ckptmigrate.batch.jobs import Job, jobs_of
 from ckptmigrate.batch.ledger import DONE, FAILED, SKIPPED, STARTED, WAITING, Ledger
 from ckptmigrate.batch.manifest import Entry
-from ckptmigrate.batch.work import Outcome, be_worker, largest, run
+from ckptmigrate.batch.work import Outcome, end_with_parent, largest, run, run_alone
 from ckptmigrate.errors import UsageError
 from ckptmigrate.issues import Issue
 from ckptmigrate.urls import is_remote
@@ -146,14 +146,16 @@ class _Pool:
         if self.asked.executor is not None:
             return self.asked.executor()
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.asked.workers, context, be_worker)
+        return ProcessPoolExecutor(self.asked.workers, context, end_with_parent)
 
     def _stop(self, executor: Executor) -> None:
-        """Ends the jobs that run, for nobody waits for them any more."""
-        executor.shutdown(wait=False, cancel_futures=True)
-        if self.asked.executor is None:
-            for worker in set(multiprocessing.active_children()) - self.others:
-                worker.terminate()
+        """Ends the jobs that run; those of processes of this machine have removed what is half-written by then."""
+        if self.asked.executor is not None:
+            executor.shutdown(wait=False)  # of a cluster: it cancels them
+            return
+        for worker in set(multiprocessing.active_children()) - self.others:
+            worker.terminate()
+        executor.shutdown(cancel_futures=True)
 
     def _drain(self, executor: Executor) -> None:
         while self.waiting or self.running:
@@ -175,8 +177,9 @@ class _Pool:
         self.book.append({"status": STARTED, "src": job.source, "dst": job.destination})
         self.asked.listener(STARTED, job, None)
         try:
+            task = run_alone if self.asked.executor is None else run
             with _interrupts_held():
-                self.running[executor.submit(run, _absolute(job))] = job
+                self.running[executor.submit(task, _absolute(job))] = job
         except BrokenExecutor:
             self.waiting.appendleft(job)
             self.attempts[job.destination] -= 1

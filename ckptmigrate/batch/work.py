@@ -135,21 +135,35 @@ def _is_mapped_alike(record: Mapping[str, Any], job: Job) -> bool:
     return {"name": rules.name, "digest": rules.digest} == dict(made)
 
 
-def be_worker() -> None:
-    """Ends this process when the one that it works for is gone; told to end, it removes first what is half-written."""
+def end_with_parent() -> None:
+    """Ends this worker when the process that it works for is gone: a killed batch leaves nobody behind."""
 
     def watch() -> None:
         if parent := multiprocessing.parent_process():
             parent.join()
         os._exit(1)
 
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_alone(job: Job) -> Outcome:
+    """Runs a job as the only one of this process, which removes what is half-written when it is told to end.
+
+    It ends then and there: the queue that it would turn to next may have been locked by a worker that is dead.
+    """
+
     def end(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # removing is not cut short by being told again
-        raise SystemExit(128 + number)
+        raise SystemExit(number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
-    threading.Thread(target=watch, daemon=True).start()
+    try:
+        signal.signal(signal.SIGTERM, end)
+        try:
+            return run(job)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    except SystemExit as told:
+        os._exit(128 + int(told.code or 0))
 
 
 def largest(path: str, format_: str) -> int:

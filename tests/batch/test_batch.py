@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ckptmigrate.errors import UsageError
 from ckptmigrate.verification import verify
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+ONE_ENDED = rb"[1-9]\d* of 40"  # as the terminal shows it
 KILLS = int(os.environ.get("CKPTMIGRATE_KILLS", "5"))  # the long run: 50
 
 
@@ -173,31 +175,60 @@ def test_killed_at_any_time_it_goes_on(folder: Path) -> None:
     assert [p.name for p in (folder / "new").iterdir() if p.name.startswith(".")] == []
 
 
-def test_a_worker_that_dies_takes_no_other_job_with_it(folder: Path) -> None:
-    running = start(folder, "--json")
-    deadline = time.monotonic() + 60
-    victim = 0
-    while not victim and time.monotonic() < deadline:
-        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
-        spawned = [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
-        victim = next(iter(spawned), 0) if any(folder.glob("new/*/ckpt-0.index")) else 0
-        time.sleep(0.01)
-    os.kill(victim, signal.SIGKILL)
-    out, _ = running.communicate()
-    counts = json.loads(out)["counts"]
+def workers_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def test_an_interrupt_is_not_for_the_workers(folder: Path, terminal: Callable[..., Any]) -> None:
+    """A terminal sends it to all; they would each say a traceback."""
+    running = terminal(80, folder, "batch", "batch.yaml", "--jobs", "2")
+    running.wait_for(ONE_ENDED)
+    for worker in workers_of(running.running.pid):
+        os.kill(worker, signal.SIGINT)
+    shown = running.end()
+    assert "40 jobs: 40 done" in shown
+    assert "Traceback" not in shown
+
+
+def test_a_worker_that_dies_takes_no_other_job_with_it(folder: Path, terminal: Callable[..., Any]) -> None:
+    running = terminal(80, folder, "batch", "batch.yaml", "--jobs", "2", "--report", "report.json")
+    running.wait_for(ONE_ENDED)
+    os.kill(workers_of(running.running.pid)[0], signal.SIGKILL)
+    running.end()
+    counts = json.loads((folder / "report.json").read_text())["counts"]
     assert counts["failed"] == 0
     assert counts["done"] + counts["skipped"] == 40  # what the victim had written, but not told of, is recognised
     assert counts["skipped"] <= 2
 
 
-def test_a_dask_cluster(folder: Path) -> None:
+def test_a_dask_cluster(folder: Path, terminal: Callable[..., Any]) -> None:
     """Several workers, one of which is killed on the way."""
     distributed = pytest.importorskip("distributed", reason="the dask extra isn't installed")
     with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster:
-        running = start(folder, "--json", "--engine", f"dask:{cluster.scheduler_address}")
-        deadline = time.monotonic() + 60
-        while not any(folder.glob("new/*/ckpt-0.index")) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        engine = f"dask:{cluster.scheduler_address}"
+        running = terminal(80, folder, "batch", "batch.yaml", "--jobs", "2", "--engine", engine)
+        running.wait_for(ONE_ENDED)
         os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
-        out, err = running.communicate(timeout=120)
-    assert json.loads(out)["counts"]["failed"] == 0, err.decode()
+        assert "40 jobs: 40 done" in running.end()
+
+
+def test_interrupted_it_waits_for_no_job(tmp_path: Path) -> None:
+    """A long conversion is ended in its midst, and leaves nothing."""
+    archive(tmp_path, 1)
+    with (tmp_path / "models" / "run0" / "model.ckpt-big.safetensors").open("wb") as big:
+        shape = [1 << 28]
+        header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 << 28]}}).encode()
+        big.write(len(header).to_bytes(8, "little") + header)
+        big.truncate(big.tell() + (4 << 28))
+    asked = [Entry("models/run0/model.ckpt*[xs]", "new/{stem}.npz", {"to": "npz"})]
+
+    def interrupt(status: str, _job: Any, _outcome: Any) -> None:
+        if status == "done":
+            while not any((tmp_path / "new").glob(".*big*/*")):  # no event tells that a conversion is half done
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batch(asked, tmp_path / "ledger.jsonl", tmp_path, BatchOptions(workers=2, listener=interrupt))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.ckpt.npz"]
