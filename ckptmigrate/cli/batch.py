@@ -143,6 +143,6 @@ def _lines(report: BatchReport) -> Iterator[str]:
                     yield f"    hint: {visible(issue.hint)}"
     for issue in report.issues:
         yield ""
-        yield f"error: {visible(issue.where)}: {visible(issue.message)}"
+        yield f"error: {visible(issue.where)}: {visible(issue.name)}: {visible(issue.message)}"
         if issue.hint:
             yield f"  hint: {visible(issue.hint)}"
