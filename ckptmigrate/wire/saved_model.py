@@ -194,7 +194,9 @@ class _Reader:
         if name not in _VARIABLE_COLLECTIONS and name != ASSETS_COLLECTION:
             return
         for kind, items in self.fields(message):
-            for _, item in self.fields(items) if kind in (_2, _5) else ():
+            for tag, item in self.fields(items) if kind in (_2, _5) else ():
+                if tag != _1:
+                    continue
                 if name == ASSETS_COLLECTION and kind == _5:
                     assets.append(self._asset(dict(self.fields(item)).get(_2, memoryview(b""))))
                 elif name != ASSETS_COLLECTION and kind == _2:

@@ -207,6 +207,13 @@ def test_hostile_protobuf_is_refused(content, copy_of):
     assert caught.value.where == str(folder / "saved_model.pb")
 
 
+def test_a_number_among_variables_is_none(copy_of):
+    folder = copy_of("tf2_module")
+    listed = string(1, "variables") + delimited(2, delimited(2, integer(1, 7)))
+    (folder / "saved_model.pb").write_bytes(integer(1, 1) + delimited(2, delimited(4, listed)))
+    assert open_checkpoint(folder).variables
+
+
 @pytest.mark.parametrize("json_text", ["", "[" * 100_000, '{"name": 7}', "null", "\udcff", '{"name": "a/../b.c"}'])
 def test_metadata_is_only_looked_at_for_a_name(json_text, copy_of):
     folder = copy_of("tf_keras_adam")
