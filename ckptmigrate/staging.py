@@ -75,7 +75,8 @@ def destination_of(text: str, default_name: str, *, writes_folder: bool = False)
         is_folder = text.endswith(("/", os.sep)) or path.is_dir()
     if is_folder:
         if not default_name:
-            raise OutputError("is a folder, expected the name of a file", where=text, hint=f"{path / 'model'}")
+            hint = str(path / f"model{path.suffix}")
+            raise OutputError("is a folder, expected the name of a file", where=text, hint=hint)
         return Destination(path, default_name, is_folder=True)
     if default_name and path.suffix == ".index":
         path = path.with_suffix("")
@@ -131,16 +132,17 @@ def stage(destination: Destination) -> Iterator[Stage]:
         yield Stage(folder, destination)
 
 
-def publish_file(path: Path, content: bytes) -> None:
+def publish_file(path: str | Path, content: bytes) -> None:
     """Makes a small file appear whole, in the place of an older one; one that can't be written leaves that alone.
 
     Raises:
-        OutputError: It can't be written.
+        OutputError: It is a folder, or can't be written.
     """
-    destination = Destination(path.parent, path.name)
+    destination = destination_of(str(path), "")
     with stage(destination) as staged:
-        write_file(staged.folder / path.name, content)
-        staged.publish([path.name], path.name, existing=existing_outputs(destination, [_escaped(path.name)]))
+        name = destination.name
+        write_file(staged.folder / name, content)
+        staged.publish([name], name, existing=existing_outputs(destination, [_escaped(name)]))
 
 
 def clear_stale(destination: Destination) -> None:
@@ -171,13 +173,16 @@ def existing_outputs(destination: Destination, patterns: Sequence[str]) -> list[
 
 
 def refuse_strange_folder(destination: Destination, existing: Sequence[Path]) -> None:
-    """Raises OutputError when a folder is to be replaced that holds anything but an output's parts.
+    """Raises OutputError when a folder is to be replaced that is no output, or holds anything but its parts.
 
     Args:
         destination: Of the output.
         existing: What stands there of an older output, as `existing_outputs` gives it.
     """
-    for folder in (old for old in existing if old.is_dir() and old == destination.path):
+    for folder in (old for old in existing if old.is_dir() and destination.path not in old.parents):
+        if folder != destination.path:
+            hint = "name another destination, or move the folder away"
+            raise OutputError("is a folder, where a file of the output goes", where=str(folder), hint=hint)
         strange = sorted(path.name for path in folder.iterdir() if path not in existing)
         if strange:
             shown = ", ".join(strange[:_SHOWN]) + (", ..." if len(strange) > _SHOWN else "")

@@ -14,6 +14,7 @@ from ckptmigrate.staging import (
     clear_stale,
     destination_of,
     existing_outputs,
+    publish_file,
     refuse_source,
     refuse_strange_folder,
     stage,
@@ -258,6 +259,22 @@ def test_a_folder_that_holds_other_things(tmp_path: Path) -> None:
     (tmp_path / "model" / "thesis.tex").write_text("")
     with pytest.raises(OutputError, match=r"would be lost: thesis\.tex"):
         refuse_strange_folder(destination, existing_outputs(destination, PATTERNS))
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "model.index", "model.data-00000-of-00001"])
+def test_a_folder_of_the_name_of_an_output_file_is_kept(name: str, tmp_path: Path) -> None:
+    (tmp_path / name / "mine").mkdir(parents=True)
+    destination = destination_of(f"{tmp_path}/", "model")
+    existing = existing_outputs(destination, ["model.index", "model.data-[0-9]*"])
+    with pytest.raises(OutputError, match="is a folder, where a file of the output goes"):
+        refuse_strange_folder(destination, existing)
+
+
+def test_a_small_file_never_replaces_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "report.json" / "mine").mkdir(parents=True)
+    with pytest.raises(OutputError, match="is a folder"):
+        publish_file(tmp_path / "report.json", b"{}")
+    assert [path.name for path in tmp_path.rglob("*")] == ["report.json", "mine"]
 
 
 def test_a_source_inside_the_folder_is_refused(tmp_path: Path) -> None:

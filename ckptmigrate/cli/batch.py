@@ -12,7 +12,7 @@ import typer
 from ckptmigrate.cli import options
 from ckptmigrate.cli.answer import Answer, Ended, give
 from ckptmigrate.cli.progress import batch_progress
-from ckptmigrate.cli.reports import check_report, write_report
+from ckptmigrate.cli.reports import check_report, reported
 from ckptmigrate.cli.text import count
 from ckptmigrate.errors import UsageError
 from ckptmigrate.visible import visible
@@ -109,8 +109,8 @@ def batch(
             except Ended as end:
                 end.hint = "the same command with --resume goes on"
                 raise
-        write_report(report, result.to_json(), lambda: html(result))
-        return Answer(result.to_json, lambda: _lines(result), result.exit_code)
+        answer = Answer(result.to_json, lambda: _lines(result), result.exit_code)
+        return reported(answer, report, lambda: html(result))
 
     raise typer.Exit(give(command, as_json, BLANK))
 

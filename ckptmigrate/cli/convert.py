@@ -12,7 +12,7 @@ from ckptmigrate.cli import options
 from ckptmigrate.cli.answer import BLANKS, Answer, give
 from ckptmigrate.cli.progress import Progress, progress
 from ckptmigrate.cli.report import report_lines
-from ckptmigrate.cli.reports import as_page, check_report, is_page, write_report
+from ckptmigrate.cli.reports import as_page, check_report, is_page, reported
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report
@@ -74,13 +74,11 @@ def convert(
         from ckptmigrate.conversion import convert as run
 
         check_report(report)
-        result = run(source, destination, to=to, progress=tell, draws=is_page(report), **keywords)
-        write_report(report, result.to_json(), lambda: as_page(result))
-        return result
+        return run(source, destination, to=to, progress=tell, draws=is_page(report), **keywords)
 
     hint = f"ckptmigrate verify {shlex.quote(source)} {shlex.quote(destination)} --level framework"
     is_checked = dry_run or verify is options.Check.framework
-    _answer(work, as_json, source, destination, hint="" if is_checked else hint)
+    _answer(work, as_json, source, destination, file=report, hint="" if is_checked else hint)
 
 
 def verify(
@@ -189,14 +187,17 @@ def diff(
     _answer(work, as_json, source, destination, equal="equal", plan=False)
 
 
-def _answer(work: Callable[[Progress], Report], as_json: bool, source: str, destination: str, **told: Any) -> None:
-    """Runs a command and ends the process; `told` says how its report is told (report_lines)."""
+def _answer(
+    work: Callable[[Progress], Report], as_json: bool, source: str, destination: str, *, file: str = "", **told: Any
+) -> None:
+    """Runs a command and ends the process; `told` says how its report is told (report_lines), `file` keeps it."""
 
     def command() -> Answer:
         with progress(not as_json) as tell:
             report = work(tell)
         hint = told.pop("hint", "") if report.exit_code == 0 else ""
-        return Answer(report.to_json, lambda: report_lines(report, **{**told, "hint": hint}), report.exit_code)
+        answer = Answer(report.to_json, lambda: report_lines(report, **{**told, "hint": hint}), report.exit_code)
+        return reported(answer, file, lambda: as_page(report))
 
     blank = {**BLANKS["diff"], "source": {"path": source}, "target": {"path": destination}}
     raise typer.Exit(give(command, as_json, blank))

@@ -11,7 +11,7 @@ from ckptmigrate.cli import options
 from ckptmigrate.cli.answer import BLANKS, Answer, give
 from ckptmigrate.cli.progress import progress
 from ckptmigrate.cli.report import report_lines
-from ckptmigrate.cli.reports import as_page, check_report, is_page, write_report
+from ckptmigrate.cli.reports import as_page, check_report, is_page, reported
 
 EXAMPLES = """\b
 Examples:
@@ -88,9 +88,9 @@ def port_detection(
                 draws=is_page(report),
                 **keywords,
             )
-        write_report(report, result.to_json(), lambda: as_page(result))
         hint = "" if result.exit_code or dry_run else _next(folder)
-        return Answer(result.to_json, lambda: report_lines(result, hint=hint), result.exit_code)
+        answer = Answer(result.to_json, lambda: report_lines(result, hint=hint), result.exit_code)
+        return reported(answer, report, lambda: as_page(result))
 
     blank = {**BLANKS["convert"], "source": {"path": checkpoint}, "target": {"path": folder}}
     raise typer.Exit(give(command, as_json, blank))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ckptmigrate.cli.answer import as_text
+from ckptmigrate.cli.answer import Answer, as_text, issue_lines
 from ckptmigrate.errors import OutputError, UsageError
-from ckptmigrate.staging import publish_file
+from ckptmigrate.issues import Issue
+from ckptmigrate.staging import destination_of, publish_file
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report
@@ -21,13 +22,13 @@ def check_report(name: str) -> None:
 
     Raises:
         UsageError: The suffix is another one.
-        OutputError: There is no such folder.
+        OutputError: It is a folder, or lies in none.
     """
     if not name:
         return
     if Path(name).suffix not in (JSON, HTML):
         raise UsageError(f"reports are written as .json or .html, found {name!r}", hint="--report report.html")
-    if not Path(name).resolve().parent.is_dir():
+    if not destination_of(name, "").folder.is_dir():
         raise OutputError("the folder of the report doesn't exist", where=name)
 
 
@@ -43,15 +44,22 @@ def as_page(report: Report) -> str:
     return page(report)
 
 
-def write_report(name: str, document: Any, page: Callable[[], str]) -> None:
-    """Writes a report, unless `name` is empty.
+def reported(answer: Answer, name: str, page: Callable[[], str]) -> Answer:
+    """The answer, once its report is written. One that can't be is an issue and exit code 7: the work itself is done.
 
     Args:
-        name: A path that `check_report` let pass.
-        document: What JSON holds.
+        answer: To the command.
+        name: A path or URL that `check_report` let pass; empty where no report is asked for.
         page: Makes the HTML.
     """
     if not name:
-        return
-    text = page() if is_page(name) else as_text(document)
-    publish_file(Path(name), text.encode("utf-8", "backslashreplace"))
+        return answer
+    try:
+        text = page() if is_page(name) else as_text(answer.document())
+        publish_file(name, text.encode("utf-8", "backslashreplace"))
+    except OutputError as error:
+        issue = Issue("output", "error", "", f"the report can't be written: {error.message}", error.hint, error.where)
+        document = answer.document()
+        document = {**document, "issues": [*document["issues"], issue.to_json()]}
+        return Answer(lambda: document, lambda: [*answer.lines(), *issue_lines([issue])], error.exit_code)
+    return answer

@@ -305,6 +305,18 @@ def test_the_command_line_tells_urls(
     assert all(root not in told for root in ROOTS.values())
 
 
+@pytest.mark.parametrize("name", ["report.json", "report.html"])
+def test_reports_are_written_to_the_store(name: str, memory: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    upload(memory, FIXTURES / "tf1" / "momentum", "/bucket/old")
+    words = ["memory://bucket/old", "memory://bucket/m.npz", "--to", "npz", "--json"]
+    assert main(["convert", *words, "--report", f"memory://bucket/reports/{name}"]) == 0
+    report = memory.cat_file(f"/bucket/reports/{name}").decode()
+    if name.endswith(".json"):
+        assert report == capsys.readouterr().out
+    else:
+        assert "memory://bucket/m.npz" in report
+
+
 def test_an_error_names_the_url(memory: Any) -> None:
     upload(memory, FIXTURES / "tf1" / "adam", "/bucket/old")
     index = next(name for name in memory.find("/bucket/old") if name.endswith(".index"))
