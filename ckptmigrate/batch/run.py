@@ -232,8 +232,8 @@ class _Pool:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Workers that start meanwhile never hear of Ctrl-C, which a terminal tells to all: we end them ourselves."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Workers that start meanwhile never hear what a terminal tells to all (Ctrl-C, its end): we end them ourselves."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import re
-import shutil
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ckptmigrate import runs
+from ckptmigrate.cli.streams import emit, fitted, say
 from ckptmigrate.cli.text import SHOWN, shortened
 from ckptmigrate.errors import CkptMigrateError, DamagedError, OutputError, SourceError
 from ckptmigrate.issues import Issue
 from ckptmigrate.visible import visible
 
-_COMMAND = re.compile(r"  hint:  (?:[\d,]+ of [\d,]+: )?(?:ckptmigrate|printf|rm|pip) ")
-_SENTENCES = ("error: ", "loss: ", "warning: ", "note: ", "  hint:  ")
 KINDS = {1: "failed", 2: "usage", 3: "source", 4: "damaged", 5: "mapping", 6: "target", 7: "output"}
 _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
@@ -102,48 +97,6 @@ def refuse(error: CkptMigrateError, as_json: bool, blank: Mapping[str, Any]) -> 
     else:
         say(error_lines(error))
     return error.exit_code
-
-
-def emit(text: str) -> None:
-    """Prints to stdout. A reader that went away (`| head`) is no error: it has what it wanted.
-
-    Raises:
-        OutputError: Standard output can't be written, such as to a full disk.
-    """
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _abandon()
-    except OSError as error:
-        _abandon()
-        raise OutputError(f"can't be written: {error.strerror}", where="standard output") from error
-
-
-def fitted(lines: Iterable[str], stream: TextIO) -> Iterator[str]:
-    """On a terminal, sentences broken between words; names, commands, and everything elsewhere, as they are."""
-    width = shutil.get_terminal_size().columns if stream.isatty() else 0
-    for line in lines:
-        if 0 < width < len(line) and line.startswith(_SENTENCES) and not _COMMAND.match(line):
-            indent = " " * (9 if line.startswith(" ") else 6)
-            yield from textwrap.wrap(
-                line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-            )
-        else:
-            yield line
-
-
-def _abandon() -> None:
-    """Sends what is still buffered for stdout nowhere, so that Python doesn't complain at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-
-
-def say(lines: Iterable[str]) -> None:
-    """Prints to stderr."""
-    for line in fitted(lines, sys.stderr):
-        print(line, file=sys.stderr)
 
 
 def error_lines(error: CkptMigrateError) -> list[str]:

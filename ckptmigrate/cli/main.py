@@ -14,13 +14,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ckptmigrate.cli.answer import BLANKS, Ended, emit, refuse, say
+from ckptmigrate.cli.answer import BLANKS, Ended, refuse
+from ckptmigrate.cli.streams import emit, say
 from ckptmigrate.errors import CkptMigrateError, UsageError
 
 # typer has no public name for the base of the errors that its parser raises, in versions with and without click
 _ParserError: type[Exception] = typer.BadParameter.__mro__[2]
 
 GC_THRESHOLD = 1_000_000  # objects; a checkpoint of many variables is many objects, none of them garbage
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 EXIT_CODES = """\b
 Exit codes:
@@ -150,7 +152,10 @@ def _bug(error: Exception) -> CkptMigrateError:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Turns the signals that end a process into an exception, so that unfinished outputs are removed."""
+    """Turns the signals that end a process into an exception, so that unfinished outputs are removed.
+
+    One that is ignored stays ignored: `nohup` asks for that.
+    """
 
     def end(number: int, _: FrameType | None) -> None:
         raise Ended(number)
@@ -158,7 +163,8 @@ def _signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in heard}
     try:
         yield
     finally:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
+from ckptmigrate.cli.streams import Messages
 from ckptmigrate.cli.text import size
 from ckptmigrate.visible import visible
 
@@ -175,6 +176,6 @@ def _drawn(rows: Rows) -> Iterator[Callable[[], None]]:
     from rich.console import Console, Group
     from rich.live import Live
 
-    console = Console(stderr=True)
+    console = Console(file=cast(TextIO, Messages()))
     with Live(console=console, transient=True, get_renderable=lambda: Group(*rows(console.width - _MARGIN))) as live:
         yield live.refresh

@@ -44,6 +44,12 @@ class Terminal:
     def press(self, keys: bytes) -> None:
         os.write(self.screen, keys)
 
+    def hang_up(self) -> None:
+        """Closes the terminal under the program, and waits for its end."""
+        os.close(self.screen)
+        self.screen = -1
+        self.running.wait()
+
     def end(self) -> str:
         """All that was shown, once it and all that it started have ended."""
         while self._read():
@@ -54,7 +60,8 @@ class Terminal:
     def close(self) -> None:
         self.running.kill()
         self.running.wait()
-        os.close(self.screen)
+        if self.screen >= 0:
+            os.close(self.screen)
 
     def _read(self) -> bool:
         try:

@@ -69,6 +69,16 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(folder: Path, terminal: Call
     assert not list(folder.glob("new/.*"))
 
 
+def test_a_terminal_that_is_closed_ends_it_and_leaves_nothing_half_written(
+    folder: Path, terminal: Callable[..., Any]
+) -> None:
+    running = terminal(80, folder, *WORDS)
+    running.wait_for(rb"run2")
+    running.hang_up()
+    assert running.running.returncode == 129
+    assert not list(folder.glob("new/.*"))
+
+
 def test_elsewhere_only_the_summary(folder: Path, terminal: Callable[..., Any]) -> None:
     summary = ["3 jobs: 3 done", "  ledger  batch.yaml.ledger.jsonl"]
     assert terminal(80, folder, *WORDS, kind="dumb").end().splitlines() == summary

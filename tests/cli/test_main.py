@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ckptmigrate import table
-from ckptmigrate.cli import options
+from ckptmigrate.cli import options, reports
 from ckptmigrate.cli.main import main
+from ckptmigrate.errors import OutputError
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAM = ROOT / "fixtures" / "tf1" / "adam" / "model.ckpt-3"
@@ -183,6 +184,51 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, code: int, as_js
         document = json.loads(done.stdout)
         assert (document["verdict"], document["issues"][0]["kind"]) == ("refused", "interrupted")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As `nohup` asks for."""
+    words = ["convert", str(ADAM), str(tmp_path / "out.npz"), "--to", "npz"]
+    program = INTERRUPTED.format(number=int(signal.SIGHUP), words=words).replace(".data-", "out.npz")
+    nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    done = subprocess.run([sys.executable, "-c", nohup + program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_messages_that_nobody_gets_change_nothing(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as stderr:
+        done = subprocess.run([*PROGRAM, "inspect", str(tmp_path / "no")], stderr=stderr, check=False)
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize("name", ["report.json", "report.html"])
+def test_a_report_that_cannot_be_written_is_no_failed_conversion(
+    name: str, as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("No space left on device", where=name, hint="make room")
+
+    monkeypatch.setattr(reports, "publish_file", full)
+    words = ["convert", str(ADAM), str(tmp_path / "out.npz"), "--to", "npz", "--report", str(tmp_path / name)]
+    assert main([*words, *["--json"][:as_json]]) == 7
+    out = capsys.readouterr().out
+    if as_json:
+        document = json.loads(out)
+        assert (document["verdict"], document["issues"][-1]["kind"]) == ("verified", "output")
+    else:
+        assert out.startswith("verified: ")
+        assert "error: the report can't be written: No space left on device" in out
+    assert (tmp_path / "out.npz").exists()
+
+
+def test_a_report_in_the_place_of_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "report.json" / "mine").mkdir(parents=True)
+    words = ["convert", str(ADAM), str(tmp_path / "out.npz"), "--to", "npz"]
+    assert main([*words, "--report", str(tmp_path / "report.json")]) == 7
+    assert not (tmp_path / "out.npz").exists()
 
 
 LOADING = """

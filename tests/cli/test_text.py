@@ -8,9 +8,10 @@ import pytest
 
 from ckptmigrate.batch.jobs import Job
 from ckptmigrate.batch.work import Outcome
-from ckptmigrate.cli.answer import error_lines, fitted, issue_lines
+from ckptmigrate.cli.answer import error_lines, issue_lines
 from ckptmigrate.cli.options import parse_hyper, parse_size
 from ckptmigrate.cli.progress import batch_progress
+from ckptmigrate.cli.streams import fitted
 from ckptmigrate.cli.text import columns, count, shortened, size
 from ckptmigrate.errors import DamagedError
 from ckptmigrate.issues import Issue
