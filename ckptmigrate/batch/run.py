@@ -102,11 +102,12 @@ def batch(
     """
     asked = options or BatchOptions()
     book = Ledger(Path(ledger))
-    written = {record["dst"] for record in book.read()}
-    if written and not asked.resume:
+    records = book.read()
+    if records and not asked.resume:
         hint = "--resume goes on with it; a new batch wants another manifest, or the old ledger gone"
         raise UsageError("a ledger of an earlier run is there", where=str(book.path), hint=hint)
     jobs, issues = jobs_of(entries, Path(base))
+    written = {record["dst"] for record in records if record["status"] in (DONE, SKIPPED)}
     jobs = [replace(job, is_ours=job.destination in written) for job in jobs]
     outcomes = _Pool(asked, book).run(jobs)
     return BatchReport(tuple(outcomes[job.destination] for job in jobs), tuple(issues), book.path)

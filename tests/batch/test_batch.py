@@ -101,9 +101,12 @@ def test_an_output_of_somebody_else_stays(tmp_path: Path) -> None:
     archive(tmp_path, 1)
     (tmp_path / "new").mkdir()
     shutil.copy(FIXTURES / "safetensors" / "plain" / "model.safetensors", tmp_path / "new" / "run0.safetensors")
-    report = ran(tmp_path)
-    assert report.counts["failed"] == 1
-    assert report.outcomes[0].exit_code == 7
+    before = stamps(tmp_path)
+    for resume in (False, True, True):
+        report = ran(tmp_path, resume=resume)
+        assert report.counts["failed"] == 1
+        assert report.outcomes[0].exit_code == 7
+        assert stamps(tmp_path) == before
 
 
 def test_a_job_that_another_run_finishes_meanwhile_is_done(tmp_path: Path) -> None:
