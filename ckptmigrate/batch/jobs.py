@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ckptmigrate.batch.manifest import Entry
-from ckptmigrate.errors import CkptMigrateError
-from ckptmigrate.formats import by_name
-from ckptmigrate.formats.paths import resolve
+from ckptmigrate.batch.sources import fixed_part, is_pattern, sources_of
+from ckptmigrate.errors import CkptMigrateError, UsageError
 from ckptmigrate.issues import Issue
+from ckptmigrate.planning import CHOICES, check_choices, writer_of
 from ckptmigrate.urls import is_remote
-from ckptmigrate.wire import store
-from ckptmigrate.wire.names import INDEX_SUFFIX
-from ckptmigrate.wire.state_file import STATE_NAME
 
 _HOLE = re.compile(r"\{(\w*)\}")
-_PART = re.compile(r"\.(data-\d+-of-\d+|meta)$")  # of a bundle, whose index stands for it
+_HOLES = ("stem", "name", "parent", "folder")
+_SUFFIXES = (
+    ".safetensors.index.json", ".weights.json", ".weights.h5",
+    ".index", ".h5", ".hdf5", ".keras", ".safetensors", ".npz", ".pb",
+)  # fmt: skip
+_SHOWN = 3  # sources with one output, in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,86 +44,79 @@ class Job:
     is_ours: bool = False
 
 
-def jobs_of(entries: Sequence[Entry], base: Path) -> tuple[list[Job], list[Issue]]:
+def jobs_of(entries: Sequence[Entry], base: Path, written: Collection[str] = ()) -> tuple[list[Job], list[Issue]]:
     """The jobs, in the manifest's order, and what is wrong with entries: those go on that aren't.
 
     Args:
         entries: Of the manifest.
         base: The folder that relative paths start from.
+        written: Outputs of earlier runs of this batch, which are no sources of a pattern.
     """
-    jobs: dict[str, Job] = {}
+    rivals: dict[str, list[Job]] = {}
     issues: list[Issue] = []
     for entry in entries:
         try:
-            found = list(_jobs_of(entry, base))
+            found = list(_jobs_of(entry, base, written))
         except CkptMigrateError as error:
             issues.append(Issue("entry", "error", entry.source, error.message, error.hint, entry.where))
             continue
         if not found:
-            hint = "patterns are quoted, and relative to the manifest's folder"
+            hint = f"it starts from {base.absolute()}; `~` and {{a,b}} are the shell's: write them out"
             issues.append(Issue("entry", "error", entry.source, "nothing fits this pattern", hint, entry.where))
         for job in found:
-            other = jobs.setdefault(job.destination, job)
-            if other is not job and other.source != job.source:
-                text = f"{other.source} and {job.source} would both become {job.destination}"
-                hint = "tell them apart: {parent}, {stem}, {name} in `to`"
-                issues.append(Issue("entry", "error", entry.source, text, hint, entry.where))
-    return list(jobs.values()), issues
+            same = rivals.setdefault(job.destination, [])
+            if not any((job.source, job.options) == (other.source, other.options) for other in same):
+                same.append(job)
+    issues += [_clash(same) for same in rivals.values() if len(same) > 1]
+    return [same[0] for same in rivals.values() if len(same) == 1], issues
 
 
-def _jobs_of(entry: Entry, base: Path) -> Iterator[Job]:
-    by_name(entry.options["to"])
-    if is_remote(entry.source):
-        found = dict.fromkeys(_remote_sources(entry.source))
+def _clash(jobs: Sequence[Job]) -> Issue:
+    """Several jobs with one output: none of them is the one that is meant."""
+    sources = list(dict.fromkeys(job.source for job in jobs))
+    named = ", ".join(sources[:_SHOWN]) + (f" and {len(sources) - _SHOWN:,} more" if len(sources) > _SHOWN else "")
+    if len(sources) > 1:
+        text = f"{len(sources):,} checkpoints would become this one: {named}; none of them is converted"
+        hint = "tell them apart in `to`: {folder}, {parent}, {stem}, {name}"
     else:
-        found = dict.fromkeys(str(resolve(path).path) for path in _sources(entry.source, base))
-    for source in found:
-        yield Job(source, _target(entry, source, base), entry.options, entry.where)
+        text = f"{named} would be converted to this in {len(jobs)} ways; it isn't converted"
+        hint = "give each its own `to`, or leave this checkpoint out of the pattern"
+    where = ", ".join(dict.fromkeys(job.where for job in jobs))
+    return Issue("entry", "error", jobs[0].destination, text, hint, where)
 
 
-def _remote_sources(source: str) -> list[str]:
-    urls = store.glob(source) if glob.has_magic(source) else [source]
-    return [url.removesuffix(INDEX_SUFFIX) for url in urls if _may_be_source(PurePosixPath(url).name)]
-
-
-def _may_be_source(name: str) -> bool:
-    """Of a bundle's files the index stands for all."""
-    return not _PART.search(name) and name != STATE_NAME
-
-
-def _sources(source: str, base: Path) -> list[Path]:
-    whole = base / source
-    if not glob.has_magic(source) or os.path.exists(whole):  # noqa: PTH110 Path.exists raises of long names
-        return [whole]
-    found = [Path(name) for name in glob.glob(str(whole), recursive=True)]  # noqa: PTH207 `**` and hidden files as in shells
-    return sorted(p for p in found if not _PART.search(p.name) and not (p.name == STATE_NAME and p.is_file()))
+def _jobs_of(entry: Entry, base: Path, written: Collection[str]) -> Iterator[Job]:
+    writer_of(entry.options["to"])
+    check_choices({name: entry.options[name] for name in CHOICES if name in entry.options})
+    if unknown := [hole for hole in _HOLE.findall(entry.target) if hole not in _HOLES]:
+        hint = f"there are {', '.join(f'{{{hole}}}' for hole in _HOLES)}"
+        raise UsageError(f"unknown {{{unknown[0]}}} in `to`", hint=hint)
+    for source in sources_of(entry.source, base):
+        is_output = source in written or f"{PurePosixPath(source).parent}/" in written
+        if not (is_output and is_pattern(entry.source, base)):
+            yield Job(source, _target(entry, source, base), entry.options, entry.where)
 
 
 def _target(entry: Entry, source: str, base: Path) -> str:
     """The output's path; a folder stays a folder."""
     path = PurePosixPath(source)
-    known = {
+    holes = {
         "stem": path.name if os.path.isdir(source) else _stem(path.name),  # noqa: PTH112 it may be a URL
         "name": path.name,
         "parent": path.parent.name,
+        "folder": _folder(path.parent, PurePosixPath(base / fixed_part(entry.source))),
     }
+    text = _HOLE.sub(lambda found: holes[found[1]], entry.target)
+    scheme, mark, rest = text.rpartition("://")
+    whole = f"{scheme}{mark}{PurePosixPath(rest)}" if is_remote(text) else str(base / text)
+    return whole + ("/" if text.endswith("/") else "")
 
-    def fill(found: re.Match[str]) -> str:
-        if found[1] not in known:
-            raise CkptMigrateError(
-                f"unknown {found[0]} in `to`", hint=f"there are {', '.join(f'{{{k}}}' for k in known)}"
-            )
-        return known[found[1]]
 
-    text = _HOLE.sub(fill, entry.target)
-    if is_remote(text):
-        return text
-    return str(base / text) + ("/" if text.endswith("/") else "")
+def _folder(of: PurePosixPath, fixed: PurePosixPath) -> str:
+    """The folders between the fixed part of a pattern and a source; "." where there are none."""
+    return str(of.relative_to(fixed)) if of.is_relative_to(fixed) else "."
 
 
 def _stem(name: str) -> str:
     """A name without its suffixes; the numbers of a bundle's prefix stay (`model.ckpt-300`)."""
-    for suffix in (".weights.h5", ".index", ".h5", ".hdf5", ".keras", ".safetensors", ".npz", ".pb"):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix)
-    return name
+    return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)

@@ -21,7 +21,7 @@ class Entry:
 
     Attributes:
         source: A path, or a pattern.
-        target: Where to, with `{stem}`, `{name}`, `{parent}` of each source.
+        target: Where to, with `{stem}`, `{name}`, `{parent}`, `{folder}` of each source.
         options: Keyword arguments of `convert`.
         where: file:line.
     """

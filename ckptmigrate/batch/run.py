@@ -106,7 +106,7 @@ def batch(
     if records and not asked.resume:
         hint = "--resume goes on with it; a new batch wants another manifest, or the old ledger gone"
         raise UsageError("a ledger of an earlier run is there", where=str(book.path), hint=hint)
-    jobs, issues = jobs_of(entries, Path(base))
+    jobs, issues = jobs_of(entries, Path(base), {record["dst"] for record in records})
     written = {record["dst"] for record in records if record["status"] in (DONE, SKIPPED)}
     jobs = [replace(job, is_ours=job.destination in written) for job in jobs]
     outcomes = _Pool(asked, book).run(jobs)

@@ -48,7 +48,7 @@ def batch(
         str, typer.Option("--glob", metavar="PATTERN", help="In place of a manifest: the checkpoints.")
     ] = "",
     out: Annotated[
-        str, typer.Option("--out", metavar="PATH", help="With --glob: where to, with {stem}, {name}, {parent}.")
+        str, typer.Option("--out", metavar="PATH", help="With --glob: where to, with {stem}, {name}, {parent}, {folder}.")
     ] = "",
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="Format to write; see `ckptmigrate formats`.")] = "",
     from_: options.From = "",

@@ -11,6 +11,7 @@ from ckptmigrate.batch.ledger import Ledger
 from ckptmigrate.batch.manifest import Entry, read_manifest
 from ckptmigrate.errors import UsageError
 
+LONE = "2019/lone/model.ckpt-1.data-00000-of-00001"
 WHOLE = """\
 ckptmigrate-batch: 1
 defaults: {to: tf2, mapping: auto, hyper: {learning_rate: 0.01}}
@@ -79,11 +80,114 @@ def test_entries_that_go_wrong_leave_the_others_alone(tmp_path: Path) -> None:
         Entry("a.npz", "{steam}", {"to": "npz"}, "m:3"),
         Entry("b.npz", "{stem}.safetensors", {"to": "safetensors"}, "m:4"),
         Entry("b.npz", "x", {"to": "onnx"}, "m:5"),
+        Entry("b.npz", "x", {"to": "npz", "optimizer": "kep"}, "m:6"),
     ]
     jobs, issues = jobs_of(entries, tmp_path)
-    assert [Path(j.destination).name for j in jobs] == ["same.npz", "b.safetensors"]
-    assert [i.where for i in issues] == ["m:1", "m:2", "m:3", "m:5"]
-    assert "would both become" in issues[0].message
+    assert [Path(j.destination).name for j in jobs] == ["b.safetensors"]
+    assert [i.where for i in issues] == ["m:2", "m:3", "m:5", "m:6", "m:1"]
+    assert issues[-1].message.startswith("2 checkpoints would become this one: ")
+
+
+def test_two_ways_to_one_output_are_none(tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz"):
+        (tmp_path / name).write_bytes(b"")
+    entries = [
+        Entry("*.npz", "{stem}.h5", {"to": "keras-h5"}, "m:1"),
+        Entry("b.npz", "{stem}.h5", {"to": "keras-h5"}, "m:2"),
+        Entry("a.npz", "{stem}.h5", {"to": "keras-h5", "optimizer": "drop"}, "m:3"),
+    ]
+    jobs, issues = jobs_of(entries, tmp_path)
+    assert [Path(job.source).name for job in jobs] == ["b.npz"]
+    assert [(issue.where, "in 2 ways" in issue.message) for issue in issues] == [("m:1, m:3", True)]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """An archive as years leave it."""
+    for name in (
+        "2019/run/model.ckpt-1.index",
+        "2019/run/model.ckpt-1.data-00000-of-00001",
+        "2019/run/model.ckpt-1.meta",
+        "2019/run/model.ckpt-0.meta",
+        "2019/lone/model.ckpt-1.data-00000-of-00001",
+        "2020/export/saved_model.pb",
+        "2020/export/fingerprint.pb",
+        "2020/export/variables/variables.index",
+        "2020/export/variables/variables.data-00000-of-00001",
+        "2020/parts/model.safetensors.index.json",
+        "2020/parts/model-00001-of-00002.safetensors",
+        "2020/parts/model-00002-of-00002.safetensors",
+        "2020/parts/m.weights.json",
+        "2020/parts/m_00000.weights.h5",
+        "2020/one/a.h5",
+        "2020/.hidden/a.h5",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "2020" / "empty").mkdir()
+    (tmp_path / "2020" / "one" / "gone.h5").symlink_to("nowhere")
+    (tmp_path / "2020" / "one" / "circle.h5").symlink_to("circle.h5")
+    (tmp_path / "2019" / "up").symlink_to("..")
+    (tmp_path / "2020" / "up").symlink_to("..")
+    (tmp_path / "2020" / "latest").symlink_to("../2019/run")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*/*/*.index", ["2019/run/model.ckpt-1", "2020/latest/model.ckpt-1"]),
+        ("**/*.index", ["2019/run/model.ckpt-1", "2020/export/variables/variables"]),
+        ("**/*.data*", [LONE, "2019/run/model.ckpt-1", "2020/export/variables/variables"]),
+        ("**/*.meta", ["2019/run/model.ckpt-1"]),
+        ("**/*.pb", ["2020/export"]),
+        ("202*/o*", ["2020/one/a.h5"]),
+        ("2020/[el]*", ["2020/empty", "2020/export", "2020/latest/model.ckpt-1"]),
+        ("**/*.safetensors", ["2020/parts/model.safetensors.index.json"]),
+        ("2020/**/*.h5", ["2020/one/a.h5", "2020/one/circle.h5", "2020/one/gone.h5", "2020/parts/m.weights.json"]),
+        ("2020/.*/*.h5", ["2020/.hidden/a.h5"]),
+        ("2020/[e]*/", ["2020/empty", "2020/export"]),
+        ("20[1]9/**", [LONE, "2019/run/model.ckpt-1"]),
+    ],
+)
+def test_what_patterns_find(tree: Path, pattern: str, found: list[str]) -> None:
+    """Each checkpoint once; what is none is a job that will say so, unless it is a part of one, or leads to others."""
+    jobs, issues = jobs_of([Entry(pattern, "new/{folder}/{name}.npz", {"to": "npz"})], tree)
+    assert issues == []
+    assert sorted(str(Path(job.source).relative_to(tree)) for job in jobs) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "made"),
+    [
+        ("20*/**/*.h5", "new/{folder}/{stem}.npz", "new/2020/one/a.npz"),
+        ("2020/one/*.h5", "new/{folder}/{stem}.npz", "new/a.npz"),
+        ("2020/one/a.h5", "new/{folder}/{stem}/", "new/a/"),
+        ("2020/**/*.pb", "{folder}/{parent}/{name}", "2020/export"),
+        ("2020/**/*.safetensors", "{stem}", "model"),
+    ],
+)
+def test_holes(tree: Path, source: str, target: str, made: str) -> None:
+    jobs, _ = jobs_of([Entry(source, target, {"to": "npz"})], tree)
+    assert f"{tree}/{made}" in [job.destination for job in jobs]
+
+
+def test_outputs_of_this_batch_are_no_sources_of_it(tree: Path) -> None:
+    entry = Entry("2020/**/*.h5", "2020/{folder}/{stem}.weights.h5", {"to": "keras-v3"})
+    (output,) = [job.destination for job in jobs_of([entry], tree)[0] if job.source.endswith("/a.h5")]
+    Path(output).touch()
+    jobs, issues = jobs_of([entry], tree, {output})
+    assert output in [job.destination for job in jobs]
+    assert output not in [job.source for job in jobs]
+    assert issues == []
+
+
+def test_a_folder_may_have_a_name_like_a_pattern(tmp_path: Path) -> None:
+    base = tmp_path / "[old] models"
+    base.mkdir()
+    (base / "a.npz").touch()
+    jobs, _ = jobs_of([Entry("*.npz", "{stem}.h5", {"to": "keras-h5"})], base)
+    assert [job.source for job in jobs] == [f"{base}/a.npz"]
 
 
 def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
