@@ -19,8 +19,10 @@ from ckptmigrate.errors import CkptMigrateError, OutputError
 from ckptmigrate.issues import Issue
 from ckptmigrate.provenance import digest, section
 from ckptmigrate.table import Checkpoint
+from ckptmigrate.urls import is_remote
 
 Tell = Callable[[str, int, int], None]
+_COMMITS = ("", ".index", ".index.json")  # what the name of the file that makes an output exist adds to the output's
 _FLAGS = ("flavor", "dialect", "dtype", "hyper", "reverse", "names", "averages", "drop", "reinit", "seed")
 
 
@@ -104,6 +106,8 @@ def _kind(error: CkptMigrateError) -> str:
 
 def _standing(job: Job) -> Mapping[str, Any] | None:
     """What an existing output says of itself; None where nothing stands that can be read."""
+    if not is_remote(job.destination) and not any(os.path.lexists(job.destination + end) for end in _COMMITS):
+        return None  # the error that says so would look for near names among all outputs
     try:
         with formats.open_checkpoint(job.destination) as old:
             return old.metadata

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from ckptmigrate.verification import verify
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 ONE_ENDED = rb"[1-9]\d* of 40"  # as the terminal shows it
+CALLS_FOR_EACH_OTHER = 60
 KILLS = int(os.environ.get("CKPTMIGRATE_KILLS", "5"))  # the long run: 50
 
 
@@ -252,3 +255,22 @@ def test_interrupted_it_waits_for_no_job(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         batch(asked, tmp_path / "ledger.jsonl", tmp_path, BatchOptions(workers=2, listener=interrupt))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.ckpt.npz"]
+
+
+@pytest.mark.parametrize("to", ["safetensors", "tf2"])
+def test_a_job_takes_no_longer_among_many_outputs(tmp_path: Path, to: str) -> None:
+    """What it does, in calls, for each file that lies beside its own: else a batch of many takes their square."""
+    archive(tmp_path, 2, "adam")
+    (tmp_path / "new").mkdir()
+    calls = []
+    for number, others in enumerate((0, 500)):
+        for other in range(others):
+            (tmp_path / "new" / f"other-{other}.safetensors").touch()
+        job = Job(
+            str(tmp_path / "models" / f"run{number}"), str(tmp_path / "new" / f"run{number}.safetensors"), {"to": to}
+        )
+        run(replace(job, destination=f"{job.destination}-warm"))
+        with cProfile.Profile() as profile:
+            assert run(job).status == "done"
+        calls.append(sum(entry.callcount for entry in profile.getstats()))
+    assert (calls[1] - calls[0]) / 500 < CALLS_FOR_EACH_OTHER

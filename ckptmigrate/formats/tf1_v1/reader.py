@@ -5,6 +5,7 @@ File names: tensorflow/python/training/saver.py (`Saver`, `sharded`) and tensorf
 
 from __future__ import annotations
 
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -61,7 +62,7 @@ def _files(path: Path) -> tuple[Path, ...]:
     """The files that make up the checkpoint `path` stands for, existing or not; one file when it is not sharded."""
     shard = _SHARD.fullmatch(path.name)
     if shard is None and not path.exists() and path.parent.is_dir():
-        shards = (_SHARD.fullmatch(other.name) for other in path.parent.iterdir())
+        shards = (_SHARD.fullmatch(name) for name in os.listdir(path.parent) if name.startswith(path.name))  # noqa: PTH208 of many names
         named = {found["count"]: found for found in shards if found is not None and found["prefix"] == path.name}
         if len(named) > 1:
             raise SourceError(
