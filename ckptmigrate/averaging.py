@@ -119,7 +119,8 @@ def averaged(checkpoints: Sequence[Checkpoint], newest: Checkpoint) -> Checkpoin
     told = newest.path.name if is_alone else newest.path
     text = f"mean of {len(checkpoints)} checkpoints; counters, tables and strings are those of {told}"
     issue = Issue("average", "note", "", text, "optimizer state belongs to one point of training, and is left out")
-    return replace(newest, variables=variables, issues=(*newest.issues, issue), closers=())
+    files = dict.fromkeys(file for checkpoint in (newest, *checkpoints) for file in checkpoint.files)
+    return replace(newest, variables=variables, issues=(*newest.issues, issue), files=tuple(files), closers=())
 
 
 def _mean_of(variable: Variable, checkpoints: Sequence[Checkpoint]) -> Variable:

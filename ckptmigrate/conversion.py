@@ -13,6 +13,7 @@ from ckptmigrate import formats
 from ckptmigrate.casts import overflows
 from ckptmigrate.chosen import Chosen, MappingOptions
 from ckptmigrate.compare_plan import compare_plan
+from ckptmigrate.destination import Destination, destination_of, existing_outputs, refuse_source, refuse_strange
 from ckptmigrate.errors import output_errors
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.histograms import histograms
@@ -24,16 +25,7 @@ from ckptmigrate.planning import Revise, StateOptions, as_chosen, check_choices,
 from ckptmigrate.progress import Progress, no_progress
 from ckptmigrate.provenance import REVISED, leaving_out, provenance
 from ckptmigrate.report import Report, Row, Verdict
-from ckptmigrate.staging import (
-    Destination,
-    clear_stale,
-    copy_mode,
-    destination_of,
-    existing_outputs,
-    refuse_source,
-    refuse_strange_folder,
-    stage,
-)
+from ckptmigrate.staging import clear_stale, copy_mode, stage
 from ckptmigrate.table import Checkpoint
 from ckptmigrate.vocabularies import left_out
 from ckptmigrate.wire.output_file import write_file
@@ -51,6 +43,7 @@ class _Job:
     destination: Destination
     options: WriteOptions
     beside: Mapping[str, bytes]
+    kept: Sequence[Path]
     draws: bool
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -74,6 +67,7 @@ def convert(
     progress: Progress = no_progress,
     revise: Revise = as_chosen,
     beside: Mapping[str, bytes] | None = None,
+    kept: Sequence[str | Path] = (),
     model: Checkpoint | None = None,
     draws: bool = False,
     **mapping: Any,
@@ -98,6 +92,7 @@ def convert(
         progress: Told the phase, and how much of how much is done.
         revise: Changes what was chosen before it is planned: moves, fills, findings.
         beside: Files to publish with the output, name -> content.
+        kept: Files that the caller has read for this, and that aren't replaced either.
         model: A template that is open already, where the mapping options name none; it stays the caller's to close.
         draws: Put histograms of what steps change into the report's details, for its page.
         mapping: The mapping options, fields of MappingOptions: `mapping=`, `template=`, `names=`...
@@ -139,7 +134,8 @@ def convert(
             state_file=place.is_folder,
             on_bytes=_counted(progress, plan_),
         )
-        job = _Job(opened, plan_, target, writer, place, write, beside or {}, draws)
+        others = [*kept, *(chosen.template.files if chosen.template else ()), *filter(None, [asked.mapping])]
+        job = _Job(opened, plan_, target, writer, place, write, beside or {}, [*map(Path, others)], draws)
         if not dry_run:
             clear_stale(place)  # what a killed run left is no older output
         job, refused = _check(job, chosen, allow_loss, force=force)
@@ -193,8 +189,8 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
     if chosen.template is not None:
         issues += differing(job.source, chosen.template, chosen.assignment.moves)
     old = existing_outputs(job.destination, _outputs(job))
-    refuse_source(job.destination, old, job.source.files)
-    refuse_strange_folder(job.destination, old)
+    refuse_source(old, job.source.files, job.kept)
+    refuse_strange(job.destination, old)
     if old and not force:
         hint = "name another destination, or add --force"
         issues.append(Issue("exists", "error", "", f"{old[0]} exists", hint, str(old[0])))

@@ -1,4 +1,4 @@
-"""Where an output goes, and how it appears there: whole or not at all.
+"""How an output appears: whole or not at all.
 
 An output is written into a hidden sibling folder `.NAME.ckptmigrate-<random>/` under its final base names, verified
 there, and then published by hard links that fail where a file exists, the file that makes the output exist last. A
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import secrets
@@ -18,69 +19,33 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from ckptmigrate.destination import STAGE_MARK, Destination, destination_of, existing_outputs, refuse_strange
 from ckptmigrate.errors import OutputError, output_errors
-from ckptmigrate.urls import is_remote
 from ckptmigrate.wire.output_file import write_file
-from ckptmigrate.wire.remote import image
 from ckptmigrate.wire.remote_output import push
-from ckptmigrate.wire.state_file import STATE_NAME
 
-STAGE_MARK = ".ckptmigrate-"
-NOTE = ".publishing"  # in a stage, while it is published: the names of the commit file and of the files it replaces
-REPLACED = ".replaced"  # in a stage: those files
-_SHOWN = 8  # names in a message
+NOTE = f"{STAGE_MARK}publishing"  # in a stage, while it is published: what its `_Note` says
+REPLACED = f"{STAGE_MARK}replaced"  # in a stage: the files that it replaces
+_RANDOM = 4  # bytes in a stage's name, in hexadecimal digits
+_LONGEST = 255  # bytes of a file's name
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS}
 
 
-class Destination(NamedTuple):
-    """Where an output goes.
+class _Note(NamedTuple):
+    """What a stage says of itself while it is published.
 
     Attributes:
-        folder: The folder its files stand in.
-        name: Base name: the prefix of a bundle, or the file's own name.
-        is_folder: The user named a folder, so that a bundle gets a `checkpoint` state file.
+        commit: The name of the file that makes the output exist.
+        files: Those of all files.
+        replaced: Those of an older output's files, its commit file first.
     """
 
-    folder: Path
-    name: str
-    is_folder: bool = False
-
-    @property
-    def path(self) -> Path:
-        """The path to hand to the next command."""
-        return self.folder / self.name
-
-
-def destination_of(text: str, default_name: str, *, writes_folder: bool = False) -> Destination:
-    """Reads DST of the command line.
-
-    Args:
-        text: A prefix or file; a folder, or anything that ends in `/`, where `default_name` isn't empty.
-        default_name: The base name inside a folder.
-        writes_folder: The output is a folder, which is what is named.
-
-    Raises:
-        OutputError: No path, or a folder was named, and the format writes a single file.
-    """
-    path = image(text) if is_remote(text) else Path(text)
-    if not text or "\0" in text or (writes_folder and path.name in ("", "..")):
-        raise OutputError("is no path", where=repr(text), hint="name the file, the prefix or the folder to write")
-    if writes_folder:
-        return Destination(path.parent, path.name)
-    with output_errors(path):
-        is_folder = text.endswith(("/", os.sep)) or path.is_dir()
-    if is_folder:
-        if not default_name:
-            hint = str(path / f"model{path.suffix}")
-            raise OutputError("is a folder, expected the name of a file", where=text, hint=hint)
-        return Destination(path, default_name, is_folder=True)
-    if default_name and path.suffix == ".index":
-        path = path.with_suffix("")
-    return Destination(path.parent, path.name)
+    commit: str = ""
+    files: Sequence[str] = ()
+    replaced: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +68,20 @@ class Stage:
         """
         target = self.destination.folder
         with output_errors(target), _lock(target):
-            note = [commit, *(old.name for old in existing)]
+            replaced = sorted(existing, key=lambda path: path.name != commit)
+            note = _Note(commit, files, [old.name for old in replaced])
             (self.folder / NOTE).write_text(json.dumps(note), encoding="ascii")
             (self.folder / REPLACED).mkdir()
             try:
-                replaced = sorted(existing, key=lambda path: path.name != commit)
                 for old in replaced:
                     with suppress(FileNotFoundError):
                         old.rename(self.folder / REPLACED / old.name)
                 for name in [*(f for f in files if f != commit), commit]:
                     _place(self.folder / name, target / name)
                 _fsync_folder(target)
-                push(target, [*(f for f in files if f != commit), commit], [old.name for old in replaced])
+                push(target, [*(f for f in files if f != commit), commit], note.replaced)
             except BaseException:
-                _withdraw(self.folder, target, files)
+                _withdraw(self.folder, target, note)
                 raise
             (self.folder / NOTE).unlink()  # before anything else goes: the output is no longer this stage's
 
@@ -136,75 +101,25 @@ def publish_file(path: str | Path, content: bytes) -> None:
     """Makes a small file appear whole, in the place of an older one; one that can't be written leaves that alone.
 
     Raises:
-        OutputError: It is a folder, or can't be written.
+        OutputError: It is a folder or a device, or can't be written.
     """
     destination = destination_of(str(path), "")
+    name = destination.name
     with stage(destination) as staged:
-        name = destination.name
         write_file(staged.folder / name, content)
-        staged.publish([name], name, existing=existing_outputs(destination, [_escaped(name)]))
+        old = existing_outputs(destination, [glob.escape(name)])
+        refuse_strange(destination, old)
+        staged.publish([name], name, existing=old)
 
 
 def clear_stale(destination: Destination) -> None:
     """Removes what killed runs left of this destination: dead stages, and parts published without a commit."""
     with output_errors(destination.folder):
-        for folder in destination.folder.glob(f".{_escaped(destination.name)}{STAGE_MARK}*"):
-            with suppress(FileNotFoundError, NotADirectoryError), _opened(folder) as handle:
+        for folder in destination.folder.glob(glob.escape(_stage_name(destination)) + "[0-9a-f]" * 2 * _RANDOM):
+            # another user's is that user's to clear
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError), _opened(folder) as handle:
                 if _is_free(handle):
-                    _unpublish(folder, destination.folder)
-                    shutil.rmtree(folder, ignore_errors=True)
-
-
-def existing_outputs(destination: Destination, patterns: Sequence[str]) -> list[Path]:
-    """Files of an older output at the destination, links that lead nowhere too, the commit file first.
-
-    Args:
-        destination: Where the new output goes.
-        patterns: Of their names, as `Writer.outputs` gives them.
-    """
-    found: dict[Path, None] = {}
-    with output_errors(destination.folder):
-        present = sorted(destination.folder.iterdir()) if destination.folder.is_dir() else []
-        links = [path for path in present if path.is_symlink()]  # glob passes over those that lead nowhere
-        for pattern in (*patterns, *[STATE_NAME] * destination.is_folder):
-            found.update(dict.fromkeys(sorted(destination.folder.glob(pattern))))
-            found.update(dict.fromkeys(path for path in links if fnmatchcase(path.name, pattern)))
-    return list(found)
-
-
-def refuse_strange_folder(destination: Destination, existing: Sequence[Path]) -> None:
-    """Raises OutputError when a folder is to be replaced that is no output, or holds anything but its parts.
-
-    Args:
-        destination: Of the output.
-        existing: What stands there of an older output, as `existing_outputs` gives it.
-    """
-    for folder in (old for old in existing if old.is_dir() and destination.path not in old.parents):
-        if folder != destination.path:
-            hint = "name another destination, or move the folder away"
-            raise OutputError("is a folder, where a file of the output goes", where=str(folder), hint=hint)
-        strange = sorted(path.name for path in folder.iterdir() if path not in existing)
-        if strange:
-            shown = ", ".join(strange[:_SHOWN]) + (", ..." if len(strange) > _SHOWN else "")
-            message = f"is a folder that holds other things, which would be lost: {shown}"
-            raise OutputError(message, where=str(folder), hint=f"name a new folder: {folder / 'model'}")
-
-
-def refuse_source(destination: Destination, existing: Sequence[Path], sources: Sequence[Path]) -> None:
-    """Raises OutputError when what is to be replaced is a file of the source, its state file, or holds one of them."""
-    files = {*sources, *(source.with_name(STATE_NAME) for source in sources)}
-    for old in existing:
-        for source in files:
-            if old.exists() and source.exists() and (old.samefile(source) or _is_in(source, old)):
-                raise OutputError(
-                    "the destination is the source, which is never written to",
-                    where=str(old),
-                    hint="name another destination",
-                )
-
-
-def _is_in(file: Path, folder: Path) -> bool:
-    return folder.is_dir() and file.resolve().is_relative_to(folder.resolve())
+                    _remove(folder, destination.folder)
 
 
 def copy_mode(like: Path, files: Sequence[Path]) -> None:
@@ -217,44 +132,40 @@ def copy_mode(like: Path, files: Sequence[Path]) -> None:
                     file.chmod(mode)
 
 
-def _unpublish(folder: Path, target: Path) -> None:
-    """Takes back what a dead stage published, unless its commit file stands: then the output is complete."""
-    commit, *_ = _note(folder) or [""]
-    if commit and not _same(folder / commit, target / commit):
-        _withdraw(folder, target, ())
-
-
-def _withdraw(folder: Path, target: Path, moved: Sequence[str]) -> None:
+def _withdraw(folder: Path, target: Path, note: _Note) -> None:
     """Takes back what a stage published, the commit file first, and puts back what that replaced, the commit file last.
 
     Args:
         folder: The stage.
         target: The folder it published into.
-        moved: Names whose files may have been moved rather than linked.
+        note: What it says; without its files nothing was published.
     """
-    commit, *replaced = _note(folder)
-    names = {*moved, *(path.name for path in folder.iterdir())}
-    for name in sorted(names, key=lambda name: name != commit):
-        if _same(folder / name, target / name) or (name in moved and not (folder / name).exists()):
+    present = {path.name for path in folder.iterdir()}
+    for name in sorted(note.files, key=lambda name: name != note.commit):
+        if name not in present or _same(folder / name, target / name):
             _take_back(target / name, folder / name)
     kept = {path.name for path in (folder / REPLACED).glob("*")}
-    for name in (name for name in reversed(replaced) if name in kept):
+    for name in (name for name in reversed(note.replaced) if name in kept):
         with suppress(FileExistsError):
             _rename_new(folder / REPLACED / name, target / name)
+    (folder / NOTE).unlink(missing_ok=True)
 
 
 def _take_back(placed: Path, staged: Path) -> None:
-    if placed.is_dir():
-        placed.rename(staged)
-    else:
-        placed.unlink(missing_ok=True)
+    """Only what isn't in the stage any more, or is there under the same inode, is this stage's."""
+    with suppress(FileNotFoundError):
+        if staged.exists():
+            placed.unlink()
+        else:
+            placed.rename(staged)
 
 
-def _note(folder: Path) -> list[str]:
-    """The names in a stage's note: of its commit file, and of the files it replaces, the commit file first."""
-    with suppress(OSError, ValueError):
-        return [str(name) for name in json.loads((folder / NOTE).read_text(encoding="ascii"))]
-    return []
+def _note(folder: Path) -> _Note:
+    """A stage's note; an empty one where it isn't being published. Names in it are of files in its own folders."""
+    with suppress(OSError, ValueError, TypeError):
+        commit, files, replaced = json.loads((folder / NOTE).read_text(encoding="ascii"))
+        return _Note(str(commit), [Path(str(f)).name for f in files], [str(name) for name in replaced])
+    return _Note()
 
 
 def _same(a: Path, b: Path) -> bool:
@@ -263,18 +174,21 @@ def _same(a: Path, b: Path) -> bool:
 
 def _place(staged: Path, target: Path) -> None:
     try:
-        if staged.is_dir():
-            _rename_new(staged, target)
-        else:
-            os.link(staged, target)
+        if staged.is_dir() or not _linked(staged, target):
+            _rename_new(staged, target)  # the gap between its look and the rename is the best there is
     except FileExistsError:
         raise OutputError("exists", where=str(target), hint="name another destination, or add --force") from None
+
+
+def _linked(staged: Path, target: Path) -> bool:
+    """Makes a hard link, which fails where a file exists; False on file systems that have none."""
+    try:
+        os.link(staged, target)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if target.exists():  # no hard links here: the gap between look and rename is the best there is
-            raise OutputError("exists", where=str(target), hint="name another destination, or add --force") from None
-        staged.rename(target)
+        if error.errno in _NO_LINKS:
+            return False
+        raise
+    return True
 
 
 def _rename_new(staged: Path, target: Path) -> None:
@@ -302,7 +216,12 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _is_free(handle: int) -> bool:
-    """Takes the lock of a stage; False where another process writes it now, or where there are no locks."""
+    """Takes the lock of a stage; False where another process writes it now, where there are no locks, and of others'.
+
+    What another user left is that user's to clear: its note could name anybody's files.
+    """
+    if os.fstat(handle).st_uid != os.geteuid():
+        return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -313,10 +232,11 @@ def _is_free(handle: int) -> bool:
 def _locked_folder(destination: Destination, undo: ExitStack) -> Path:
     """A new stage that others leave alone, until `undo` removes it."""
     while True:
-        folder = destination.folder / f".{destination.name}{STAGE_MARK}{secrets.token_hex(4)}"
-        undo.callback(_remove, folder)
-        folder.mkdir()
+        folder = destination.folder / (_stage_name(destination) + secrets.token_hex(_RANDOM))
+        undo.callback(_remove, folder, destination.folder)
+        folder.mkdir(0o700)  # until an output has its source's permissions, it is private
         handle = undo.enter_context(_opened(folder))
+        undo.callback(_remove, folder, destination.folder)  # while it is locked: without, others take it for a dead one
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -327,13 +247,31 @@ def _locked_folder(destination: Destination, undo: ExitStack) -> Path:
             return folder
 
 
-def _remove(folder: Path) -> None:
-    """Removes a folder; a signal meanwhile doesn't leave the rest."""
+def _stage_name(destination: Destination) -> str:
+    """How its stages' names begin. Cut ones may be those of other outputs too: a stage's note says what it is of."""
+    room = _LONGEST - len(f".{STAGE_MARK}") - 2 * _RANDOM
+    return f".{os.fsencode(destination.name)[:room].decode(errors='ignore')}{STAGE_MARK}"
+
+
+def _remove(folder: Path, target: Path) -> None:
+    """Removes a stage; a signal meanwhile doesn't leave the rest."""
     try:
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder, target)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder, target)
         raise
+
+
+def _clear(folder: Path, target: Path) -> None:
+    """Removes a stage, once nothing in it is the only copy of what it was to replace; else the next run tries again."""
+    note = _note(folder)
+    is_published = not (folder / note.commit).exists() or _same(folder / note.commit, target / note.commit)
+    if note.commit and not is_published:
+        try:
+            _withdraw(folder, target, note)
+        except OSError:
+            return
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_parents(folder: Path, undo: ExitStack) -> None:
@@ -351,7 +289,3 @@ def _remove_empty(folder: Path) -> None:
 def _fsync_folder(folder: Path) -> None:
     with _opened(folder) as handle:
         os.fsync(handle)
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

@@ -22,7 +22,7 @@ LAYERS = {
     "mapping": 2.5,
     "formats": 3,
     "norm_settings": 3.5, "vocabularies": 3.5,
-    "casts": 4, "listing": 4, "page": 4, "histograms": 4,
+    "casts": 4, "destination": 4, "listing": 4, "page": 4, "histograms": 4,
     "chosen": 5, "compare": 5, "framework": 5, "keras1_config": 5, "provenance": 5, "renewal": 5, "staging": 5,
     "compare_plan": 5.6, "verification": 5.7, "configured": 5.5, "resized": 5.5, "flavors": 5.5,
     "planning": 5.7, "conversion": 6, "averaging": 6, "": 6,

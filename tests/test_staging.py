@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ckptmigrate import staging
+from ckptmigrate.destination import Destination, destination_of, existing_outputs, refuse_source, refuse_strange
 from ckptmigrate.errors import OutputError
-from ckptmigrate.staging import (
-    Destination,
-    clear_stale,
-    destination_of,
-    existing_outputs,
-    publish_file,
-    refuse_source,
-    refuse_strange_folder,
-    stage,
-)
+from ckptmigrate.staging import NOTE, REPLACED, clear_stale, publish_file, stage
 
 FILES = ("model.data", "model.index")
 
@@ -126,7 +123,7 @@ def test_the_source_is_never_replaced(tmp_path: Path) -> None:
     write(tmp_path)
     source = tmp_path / "model.index"
     with pytest.raises(OutputError, match="is the source"):
-        refuse_source(Destination(tmp_path, "model"), [source], [source])
+        refuse_source([source], [source])
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -153,6 +150,12 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         destination_of(f"{tmp_path}/", "")
 
 
+@pytest.mark.parametrize("text", ["out/.model.ckptmigrate-01234567", ".ckptmigrate-publishing"])
+def test_a_destination_that_is_called_like_something_unfinished(text: str) -> None:
+    with pytest.raises(OutputError, match="unfinished outputs"):
+        destination_of(text, "")
+
+
 @pytest.mark.parametrize("text", ["", "a\0b"])
 def test_a_destination_that_can_be_no_path(text: str) -> None:
     with pytest.raises(OutputError):
@@ -161,9 +164,9 @@ def test_a_destination_that_can_be_no_path(text: str) -> None:
 
 def test_a_note_of_a_dead_stage_names_only_what_lies_in_it(tmp_path: Path) -> None:
     (tmp_path / "private").write_text("")
-    dead = tmp_path / "out" / ".model.ckptmigrate-0"
-    (dead / ".replaced").mkdir(parents=True)
-    (dead / ".publishing").write_text('["model.index", "../../private", "../../../private"]')
+    dead = tmp_path / "out" / ".model.ckptmigrate-00000000"
+    (dead / REPLACED).mkdir(parents=True)
+    (dead / NOTE).write_text('["model.index", ["../../private"], ["../../../private"]]')
     clear_stale(Destination(tmp_path / "out", "model"))
     assert (names(tmp_path), names(tmp_path / "out")) == (["out", "private"], [])
 
@@ -171,9 +174,73 @@ def test_a_note_of_a_dead_stage_names_only_what_lies_in_it(tmp_path: Path) -> No
 def test_a_link_that_is_named_like_a_stage_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     write(tmp_path / "other")
-    (tmp_path / ".model.ckptmigrate-0").symlink_to("other")
+    (tmp_path / ".model.ckptmigrate-00000000").symlink_to("other")
     clear_stale(Destination(tmp_path, "model"))
     assert names(tmp_path / "other") == list(FILES)
+
+
+@pytest.mark.parametrize("name", [".model.ckptmigrate-backup", ".model.ckptmigrate-0000000"])
+def test_a_folder_that_is_named_almost_like_a_stage_is_left_alone(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    write(tmp_path / name)
+    clear_stale(Destination(tmp_path, "model"))
+    assert names(tmp_path / name) == list(FILES)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser gives folders away")
+def test_a_stage_of_another_user_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("")
+    dead = tmp_path / ".model.ckptmigrate-00000000"
+    (dead / REPLACED).mkdir(parents=True)
+    (dead / NOTE).write_text('["model.index", ["private", "model.index"], []]')
+    (dead / "model.index").write_text("")
+    os.chown(dead, 65534, 65534)
+    clear_stale(Destination(tmp_path, "model"))
+    assert names(tmp_path) == [dead.name, "private"]
+
+
+def test_what_is_unfinished_is_private(tmp_path: Path) -> None:
+    with stage(Destination(tmp_path, "model")) as staged:
+        assert staged.folder.stat().st_mode & 0o077 == 0
+
+
+INTERRUPTED = [("_fsync_folder", "_take_back"), ("_fsync_folder", "_rename_new"), ("_place", "_rename_new")]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("points", INTERRUPTED)
+def test_what_is_replaced_comes_back_although_that_is_interrupted_again(
+    points: tuple[str, str], has_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, and once more while the older output is put back: that or the new one stands, whole."""
+    write(tmp_path, "old")
+    destination = Destination(tmp_path, "model")
+    if not has_links:
+        monkeypatch.setattr("os.link", no_links)
+    with pytest.raises(KeyboardInterrupt), stage(destination) as staged:
+        write(staged.folder)
+        for point in points:
+            monkeypatch.setattr(staging, point, once_interrupted(getattr(staging, point), of=staged.folder))
+        staged.publish(FILES, "model.index", existing=existing_outputs(destination, FILES))
+    assert names(tmp_path) == list(FILES)
+    assert [(tmp_path / name).read_text() for name in FILES] in (["old", "old"], ["new", "new"])
+
+
+def no_links(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def once_interrupted(real: Callable[..., Any], of: Path) -> Callable[..., Any]:
+    """Interrupted at its first call that puts something back (`_rename_new` places too, where there are no links)."""
+    met: list[object] = []
+
+    def call(*paths: Path) -> Any:
+        if not met and (real.__name__ != "_rename_new" or REPLACED in paths[0].parts):
+            met.append(paths)
+            raise KeyboardInterrupt
+        return real(*paths)
+
+    return call
 
 
 def put_folder(folder: Path, text: str = "new") -> None:
@@ -230,14 +297,14 @@ def test_a_folder_comes_back_when_publishing_fails(tmp_path: Path, monkeypatch: 
 KILLED_WITH_FOLDER = """
 import os, sys
 from pathlib import Path
-from ckptmigrate import staging
+from ckptmigrate import destination, staging
 target, point = Path(sys.argv[1]), sys.argv[2]
 kill = lambda *_: os._exit(9)
 setattr(staging, point, kill)
 with staging.stage(staging.Destination(target, "model")) as staged:
     (staged.folder / "model").mkdir()
     (staged.folder / "model" / "graph.pb").write_text("new")
-    old = staging.existing_outputs(staged.destination, ("model", "model/graph.pb"))
+    old = destination.existing_outputs(staged.destination, ("model", "model/graph.pb"))
     staged.publish(("model",), "model", existing=old)
 """
 
@@ -255,10 +322,10 @@ def test_a_killed_run_leaves_a_whole_folder(point: str, left: str, tmp_path: Pat
 def test_a_folder_that_holds_other_things(tmp_path: Path) -> None:
     put_folder(tmp_path)
     destination = Destination(tmp_path, "model")
-    refuse_strange_folder(destination, existing_outputs(destination, PATTERNS))
+    refuse_strange(destination, existing_outputs(destination, PATTERNS))
     (tmp_path / "model" / "thesis.tex").write_text("")
     with pytest.raises(OutputError, match=r"would be lost: thesis\.tex"):
-        refuse_strange_folder(destination, existing_outputs(destination, PATTERNS))
+        refuse_strange(destination, existing_outputs(destination, PATTERNS))
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "model.index", "model.data-00000-of-00001"])
@@ -267,7 +334,22 @@ def test_a_folder_of_the_name_of_an_output_file_is_kept(name: str, tmp_path: Pat
     destination = destination_of(f"{tmp_path}/", "model")
     existing = existing_outputs(destination, ["model.index", "model.data-[0-9]*"])
     with pytest.raises(OutputError, match="is a folder, where a file of the output goes"):
-        refuse_strange_folder(destination, existing)
+        refuse_strange(destination, existing)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe"])
+def test_a_pipe_is_never_replaced(kind: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link to a pipe").symlink_to("pipe")
+    with pytest.raises(OutputError, match="is a device, a pipe or a socket"):
+        publish_file(tmp_path / kind, b"{}")
+    assert names(tmp_path) == ["link to a pipe", "pipe"]
+
+
+@pytest.mark.parametrize("name", ["null", "stdout"])
+def test_nothing_among_the_devices_is_replaced(name: str) -> None:
+    with pytest.raises(OutputError, match="is a device, a pipe or a socket"):
+        refuse_strange(Destination(Path("/dev"), name), [Path("/dev", name)])
 
 
 def test_a_small_file_never_replaces_a_folder(tmp_path: Path) -> None:
@@ -279,10 +361,9 @@ def test_a_small_file_never_replaces_a_folder(tmp_path: Path) -> None:
 
 def test_a_source_inside_the_folder_is_refused(tmp_path: Path) -> None:
     put_folder(tmp_path)
-    destination = Destination(tmp_path, "model")
     inside = tmp_path / "model" / "variables" / "data"
     with pytest.raises(OutputError, match="never written to"):
-        refuse_source(destination, [tmp_path / "model"], [inside])
+        refuse_source([tmp_path / "model"], [inside])
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a/b", ("a", "b")), ("a/b/", ("a", "b")), ("b", (".", "b"))])

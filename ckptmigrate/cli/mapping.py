@@ -138,16 +138,19 @@ def draft(
     """Write a mapping for two checkpoints. What is certain as rules, the rest as comments to decide."""
 
     def command() -> Answer:
+        from ckptmigrate.destination import destination_of, refuse_source, refuse_strange
         from ckptmigrate.formats import open_checkpoint
         from ckptmigrate.mapping.draft import draft as run
-        from ckptmigrate.staging import destination_of, publish_file, refuse_source
+        from ckptmigrate.staging import publish_file
 
         place = destination_of(output, "") if output else None
+        if place:
+            refuse_strange(place, [place.path])
         if place and not force and os.path.lexists(place.path):
             raise OutputError("exists", where=output, hint="--force replaces it; or name another file")
         with open_checkpoint(source) as near, open_checkpoint(target) as far:
             if place:
-                refuse_source(place, [place.path], [*near.files, *far.files])
+                refuse_source([place.path], [*near.files, *far.files])
             found = run(near, far, values=not no_values)
         if place:
             publish_file(place.path, found.text.encode())

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckptmigrate.cli.answer import Answer, as_text, issue_lines
+from ckptmigrate.destination import destination_of, refuse_strange
 from ckptmigrate.errors import OutputError, UsageError
 from ckptmigrate.issues import Issue
-from ckptmigrate.staging import destination_of, publish_file
+from ckptmigrate.page.frame import SIGN
+from ckptmigrate.staging import publish_file
+from ckptmigrate.wire.reading import head
+from ckptmigrate.wire.remote import held
 
 if TYPE_CHECKING:
     from ckptmigrate.report import Report
 
 JSON, HTML = ".json", ".html"
+_BEGINNINGS = (b'{\n "source": ', b'{\n "ledger": ')  # of reports in JSON
+_HEAD = 1 << 10  # bytes
 
 
 def check_report(name: str) -> None:
@@ -22,14 +29,29 @@ def check_report(name: str) -> None:
 
     Raises:
         UsageError: The suffix is another one.
-        OutputError: It is a folder, or lies in none.
+        OutputError: It is a folder, or lies in none, or something that is no report stands there.
     """
     if not name:
         return
     if Path(name).suffix not in (JSON, HTML):
         raise UsageError(f"reports are written as .json or .html, found {name!r}", hint="--report report.html")
-    if not destination_of(name, "").folder.is_dir():
-        raise OutputError("the folder of the report doesn't exist", where=name)
+    with held(name):
+        place = destination_of(name, "")
+        if not place.folder.is_dir():
+            raise OutputError("the folder of the report doesn't exist", where=name)
+        refuse_strange(place, [place.path])
+        if os.path.lexists(place.path) and not _is_report(place.path):
+            hint = "name another file for the report"
+            raise OutputError("exists, and is no report, which alone is replaced by another", where=name, hint=hint)
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is an older report, or empty."""
+    try:
+        begin = head(path, _HEAD)
+    except OSError:
+        return False
+    return not begin or begin.startswith(_BEGINNINGS) or SIGN.encode() in begin
 
 
 def is_page(name: str) -> bool:
@@ -55,6 +77,7 @@ def reported(answer: Answer, name: str, page: Callable[[], str]) -> Answer:
     if not name:
         return answer
     try:
+        check_report(name)  # the output may be there now
         text = page() if is_page(name) else as_text(answer.document())
         publish_file(name, text.encode("utf-8", "backslashreplace"))
     except OutputError as error:

@@ -125,6 +125,7 @@ def port_detection(
         hyper={**port.hyper, **asked.hyper},
         revise=_revision(port, asked),
         beside={CONFIG: port.document.text.encode()},
+        kept=[file for file in (pipeline_config, asked.classes, asked.old_classes) if file],
         dry_run=dry_run,
         verify=verify,
         allow_loss=allow_loss,

@@ -19,7 +19,7 @@ import numpy as np
 
 from ckptmigrate.dtypes import BY_TF, STRING, VARIANT
 from ckptmigrate.errors import CkptMigrateError, SourceError, TargetError
-from ckptmigrate.formats.format import WriteOptions, Written
+from ckptmigrate.formats.format import NUMBER, WriteOptions, Written
 from ckptmigrate.issues import Issue
 from ckptmigrate.objects import GRAPH_KEY
 from ckptmigrate.table import Extent, Stored, Tensor
@@ -151,7 +151,7 @@ def issues_of(bundle: Bundle) -> tuple[Issue, ...]:
 def outputs(name: str) -> tuple[str, ...]:
     """The files that a bundle called `name` may consist of, as glob patterns, the index first."""
     plain = glob_escape(name)
-    return (index_name(plain), f"{plain}.data-[0-9]*-of-[0-9]*")
+    return (index_name(plain), f"{plain}.data-{NUMBER}-of-{NUMBER}")
 
 
 def key_issues(stored: Sequence[Stored]) -> list[Issue]:

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint
 
+NUMBER = "[0-9]" * 5  # of a shard, as a glob pattern
+
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_a_folder_that_is_a_file(destination, refused):
     assert "can't be written" in refused("convert", "model.safetensors", destination, "--to", "npz")
 
 
-@pytest.mark.parametrize("destination", ["", "run", "run/", ".", "..", "new/", "n" * 300, "n" * 250, "a/" * 2100 + "x"])
+@pytest.mark.parametrize("destination", ["", "run", "run/", ".", "..", "new/", "n" * 256, "a/" * 2100 + "x"])
 def test_no_place_for_a_file(destination, refused):
     refused("convert", "model.safetensors", destination, "--to", "npz")
 
@@ -115,6 +116,7 @@ def test_no_place_for_a_bundle(destination, refused):
         ("a[b]*?", ["a[b]*?.data-00000-of-00001", "a[b]*?.index"]),
         ("new\nline", ["new\nline.data-00000-of-00001", "new\nline.index"]),
         ("ä\udcff", ["ä\udcff.data-00000-of-00001", "ä\udcff.index"]),
+        ("ä" * 117, ["ä" * 117 + ".data-00000-of-00001", "ä" * 117 + ".index"]),
     ],
 )
 def test_places(destination, files, here, capsys):
@@ -131,9 +133,74 @@ def test_places(destination, files, here, capsys):
 
 def test_force_clears_parts_that_the_new_output_lacks(here):
     assert main(["convert", "run", "m.safetensors", "--to", "safetensors", "--max-shard-size", "200"]) == 0
-    (here / "m-backup.safetensors").write_text("not ours")
+    others = ["m-1-of-2-backup.safetensors", "m-backup.safetensors"]
+    for name in others:
+        (here / name).write_text("not ours")
     assert main(["convert", "run", "m.safetensors", "--to", "safetensors", "--force"]) == 0
-    assert sorted(p.name for p in here.glob("m[.-]*")) == ["m-backup.safetensors", "m.safetensors"]
+    assert sorted(p.name for p in here.glob("m[.-]*")) == [*others, "m.safetensors"]
+
+
+def test_force_leaves_copies_of_an_older_output_alone(here):
+    assert main(["convert", "run", "out", "--to", "tf2"]) == 0
+    for name in ("out.index", "out.data-00000-of-00001"):
+        shutil.copy(name, f"{name}.bak")
+    assert main(["convert", "run", "out", "--to", "tf1", "--force"]) == 0
+    assert len(list(here.glob("out.*.bak"))) == 2
+
+
+@pytest.mark.parametrize("destination", ["pipe", "socket", "device"])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_what_no_file_replaces(destination, force, here, refused):
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+    (here / "device").symlink_to("/dev/null")
+    for words in (
+        ["convert", "run", destination, "--to", "npz"],
+        ["mapping", "draft", "run", "run", "-o", destination],
+    ):
+        assert "is a device, a pipe or a socket" in refused(*words, *force)
+    (here / "out.json").symlink_to(destination)
+    assert "is a device, a pipe or a socket" in refused("convert", "run", "m", "--to", "npz", "--report", "out.json")
+
+
+def test_what_is_read_is_never_replaced(here, refused, fixtures):
+    shutil.copy("model.npz", "other.npz")
+    shutil.copytree(fixtures / "od/ssd_mobilenet_v2_tf1", "od")
+    (here / "ported").mkdir()
+    shutil.copy("od/pipeline.config", "ported")
+    assert main(["mapping", "draft", "run", "run", "-o", "map.yaml"]) == 0
+    for words in (
+        ["average", "other.npz", "model.npz", "model.npz"],
+        ["average", "other.npz", "model.npz", "other.npz"],
+        ["convert", "model.npz", "other.npz", "--to", "npz", "--template", "other.npz"],
+        ["convert", "run", "map.yaml", "--to", "npz", "--mapping", "map.yaml"],
+        ["port-detection", "ported/pipeline.config", "od", "ported"],
+    ):
+        assert "which is never written to" in refused(*words, "--force")
+
+
+@pytest.mark.parametrize("name", ["package.json", "index.html", "batch.json"])
+def test_a_report_replaces_nothing_but_a_report(name, here, refused):
+    (here / name).write_text('{"ckptmigrate-batch": 1, "entries": [{"from": "run", "to": "m.npz", "format": "npz"}]}')
+    for words in (["convert", "run", "m.npz", "--to", "npz"], ["batch", name]):
+        assert "is no report" in refused(*words, "--report", name)
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.html"])
+def test_a_report_replaces_an_older_one(name, here):
+    (here / name).touch()  # as mktemp does
+    for number in range(2):
+        assert main(["convert", "run", f"{number}.npz", "--to", "npz", "--report", name]) == 0
+        assert f"{number}.npz" in (here / name).read_text()
+
+
+def test_a_report_does_not_replace_the_output(here, capsys):
+    name = "m.safetensors.index.json"
+    words = ["convert", "run", "m.safetensors", "--to", "safetensors", "--max-shard-size", "200", "--report", name]
+    assert main(words) == 7
+    assert "is no report" in capsys.readouterr().out
+    assert main(["verify", "run", name]) == 0
 
 
 def test_the_mode_follows_the_source(here):

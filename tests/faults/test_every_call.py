@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ckptmigrate.cli.main import main
+from ckptmigrate.page.frame import SIGN
 
 # Each shape of output that there is: the command that writes it, and the file that makes it exist.
 CASES = {
@@ -154,7 +155,7 @@ def test_a_report(fixtures, tmp_path, at_every_call, listing):
     words = f"convert {fixtures}/tf1/momentum/model.ckpt OUT/m.npz --to npz --report OUT/r.html".split()
     name, old = "r.html", tmp_path / "old"
     old.mkdir()
-    (old / name).write_text("older")
+    (old / name).write_text(SIGN)
     older = listing(old)[name]
     *failed, last = at_every_call(words, "ENOSPC EIO SIGTERM", old=old)
     assert {*last.files} == {"m.npz", name}

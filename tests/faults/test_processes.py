@@ -15,8 +15,8 @@ import pytest
 
 from ckptmigrate.batch.ledger import Ledger
 from ckptmigrate.cli.main import main
+from ckptmigrate.destination import STAGE_MARK
 from ckptmigrate.errors import OutputError
-from ckptmigrate.staging import STAGE_MARK
 from ckptmigrate.wire.bundle_messages import BundleEntry, encode_entry, encode_header
 from ckptmigrate.wire.bundle_writer import BundleWriter
 from ckptmigrate.wire.crc32c import crc32c, mask

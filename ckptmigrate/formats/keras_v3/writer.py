@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ckptmigrate.dtypes import STRING, DType, from_numpy
 from ckptmigrate.errors import TargetError, UsageError, output_errors
-from ckptmigrate.formats.format import WriteOptions, Written
+from ckptmigrate.formats.format import NUMBER, WriteOptions, Written
 from ckptmigrate.formats.keras_v3.configured import archive_config, metadata_of, version_of
 from ckptmigrate.formats.keras_v3.naming import (
     ARCHIVE_SUFFIX,
@@ -67,7 +67,7 @@ class KerasV3Writer:
         if not name.endswith(SHARDED_SUFFIX):
             return (glob.escape(name),)
         stem = glob.escape(name.removesuffix(SHARDED_SUFFIX))
-        return glob.escape(name), f"{stem}_[0-9][0-9][0-9][0-9][0-9]{WEIGHTS_SUFFIX}"
+        return glob.escape(name), f"{stem}_{NUMBER}{WEIGHTS_SUFFIX}"
 
     def keys(self, checkpoint: Checkpoint) -> Mapping[tuple[str, str, str], str]:
         """None: a file of ours says what everything in it is called."""

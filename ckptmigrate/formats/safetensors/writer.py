@@ -11,7 +11,7 @@ from pathlib import Path
 from ckptmigrate.document import dump, encode
 from ckptmigrate.dtypes import DType
 from ckptmigrate.errors import TargetError
-from ckptmigrate.formats.format import WriteOptions, Written
+from ckptmigrate.formats.format import NUMBER, WriteOptions, Written
 from ckptmigrate.formats.packing import pack, unholdable
 from ckptmigrate.formats.safetensors.header import MAX_HEADER_BYTES, METADATA, Place, write_header
 from ckptmigrate.formats.safetensors.naming import DOCUMENT, FORMAT_ID, INDEX_SUFFIX, SUFFIX, shard_name, stem
@@ -40,7 +40,7 @@ class SafetensorsWriter:
     def outputs(self, name: str) -> tuple[str, ...]:
         """The file, or the index and its shards."""
         base = glob.escape(stem(name))
-        return glob.escape(name), f"{base}{INDEX_SUFFIX}", f"{base}-[0-9]*-of-[0-9]*{SUFFIX}"
+        return glob.escape(name), f"{base}{INDEX_SUFFIX}", f"{base}-{NUMBER}-of-{NUMBER}{SUFFIX}"
 
     def keys(self, checkpoint: Checkpoint) -> Mapping[tuple[str, str, str], str]:
         """Its files tell optimizers apart."""

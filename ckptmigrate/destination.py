@@ -1,0 +1,128 @@
+"""Where an output goes, and what stands there already, of which nothing is replaced but an older output."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ckptmigrate.errors import OutputError, output_errors
+from ckptmigrate.urls import is_remote
+from ckptmigrate.wire.remote import image
+from ckptmigrate.wire.state_file import STATE_NAME
+
+STAGE_MARK = ".ckptmigrate-"  # in the names of unfinished outputs, and of no others
+_DEVICES = Path("/dev")  # what stands there may lead to a file: `/dev/stdout`
+_SHOWN = 8  # names in a message
+
+
+class Destination(NamedTuple):
+    """Where an output goes.
+
+    Attributes:
+        folder: The folder its files stand in.
+        name: Base name: the prefix of a bundle, or the file's own name.
+        is_folder: The user named a folder, so that a bundle gets a `checkpoint` state file.
+    """
+
+    folder: Path
+    name: str
+    is_folder: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The path to hand to the next command."""
+        return self.folder / self.name
+
+
+def destination_of(text: str, default_name: str, *, writes_folder: bool = False) -> Destination:
+    """Reads DST of the command line.
+
+    Args:
+        text: A prefix or file; a folder, or anything that ends in `/`, where `default_name` isn't empty.
+        default_name: The base name inside a folder.
+        writes_folder: The output is a folder, which is what is named.
+
+    Raises:
+        OutputError: No path, a name as stages have, or a folder was named, and the format writes a single file.
+    """
+    path = image(text) if is_remote(text) else Path(text)
+    if not text or "\0" in text or (writes_folder and path.name in ("", "..")):
+        raise OutputError("is no path", where=repr(text), hint="name the file, the prefix or the folder to write")
+    if STAGE_MARK in path.name:
+        raise OutputError(f"names with {STAGE_MARK} are those of unfinished outputs", where=text, hint="name another")
+    if writes_folder:
+        return Destination(path.parent, path.name)
+    with output_errors(path):
+        is_folder = text.endswith(("/", os.sep)) or path.is_dir()
+    if is_folder:
+        if not default_name:
+            hint = str(path / f"model{path.suffix}")
+            raise OutputError("is a folder, expected the name of a file", where=text, hint=hint)
+        return Destination(path, default_name, is_folder=True)
+    if default_name and path.suffix == ".index":
+        path = path.with_suffix("")
+    return Destination(path.parent, path.name)
+
+
+def existing_outputs(destination: Destination, patterns: Sequence[str]) -> list[Path]:
+    """Files of an older output at the destination, links that lead nowhere too, the commit file first.
+
+    Args:
+        destination: Where the new output goes.
+        patterns: Of their names, as `Writer.outputs` gives them.
+    """
+    found: list[Path] = []
+    with output_errors(destination.folder):
+        names = os.listdir(destination.folder) if destination.folder.is_dir() else []  # noqa: PTH208 of thousands
+        for pattern in (*patterns, *[STATE_NAME] * destination.is_folder):
+            first, _, rest = pattern.partition("/")
+            fitting = [destination.folder / name for name in sorted(fnmatch.filter(names, first))]
+            found += [path for top in fitting for path in sorted(top.glob(rest))] if rest else fitting
+    return list(dict.fromkeys(found))
+
+
+def refuse_strange(destination: Destination, existing: Sequence[Path]) -> None:
+    """Raises OutputError when what is to be replaced is a device, or a folder that isn't its output's alone.
+
+    Args:
+        destination: Of the output.
+        existing: What stands there of an older output, as `existing_outputs` gives it.
+    """
+    for old in existing:
+        is_device = old.parent.resolve() == _DEVICES or not (old.is_file() or old.is_dir())
+        if is_device and old.exists():
+            hint = "name a file, which may be a new one"
+            raise OutputError("is a device, a pipe or a socket, which no file replaces", where=str(old), hint=hint)
+    for folder in (old for old in existing if old.is_dir() and destination.path not in old.parents):
+        if folder != destination.path:
+            hint = "name another destination, or move the folder away"
+            raise OutputError("is a folder, where a file of the output goes", where=str(folder), hint=hint)
+        strange = sorted(path.name for path in folder.iterdir() if path not in existing)
+        if strange:
+            shown = ", ".join(strange[:_SHOWN]) + (", ..." if len(strange) > _SHOWN else "")
+            message = f"is a folder that holds other things, which would be lost: {shown}"
+            raise OutputError(message, where=str(folder), hint=f"name a new folder: {folder / 'model'}")
+
+
+def refuse_source(existing: Sequence[Path], sources: Sequence[Path], others: Sequence[Path] = ()) -> None:
+    """Raises OutputError when what is to be replaced is read, or holds what is.
+
+    Args:
+        existing: What stands at the destination.
+        sources: The source's files; a state file beside them is the source's, too.
+        others: Templates, mappings, configurations.
+    """
+    states = [source.with_name(STATE_NAME) for source in sources]
+    for files, role in (([*sources, *states], "the source"), (others, "read from, too")):
+        for old, file in itertools.product(existing, dict.fromkeys(files)):
+            if old.exists() and file.exists() and (old.samefile(file) or _is_in(file, old)):
+                message = f"the destination is {role}, which is never written to"
+                raise OutputError(message, where=str(old), hint="name another destination")
+
+
+def _is_in(file: Path, folder: Path) -> bool:
+    return folder.is_dir() and file.resolve().is_relative_to(folder.resolve())
