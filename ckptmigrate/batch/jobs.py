@@ -11,7 +11,9 @@ from typing import Any
 
 from ckptmigrate.batch.manifest import Entry
 from ckptmigrate.batch.sources import fixed_part, is_pattern, sources_of
-from ckptmigrate.errors import CkptMigrateError, UsageError
+from ckptmigrate.destination import Destination, destination_of
+from ckptmigrate.errors import CkptMigrateError, OutputError, UsageError
+from ckptmigrate.formats import by_name
 from ckptmigrate.issues import Issue
 from ckptmigrate.planning import CHOICES, check_choices, writer_of
 from ckptmigrate.urls import is_remote
@@ -34,14 +36,24 @@ class Job:
         destination: Where to, as `convert` takes it.
         options: Keyword arguments of `convert`.
         where: The manifest's line.
-        is_ours: Whether an earlier run of this batch wrote there, which may be written anew.
+        made_of: Digests of sources that earlier runs of this batch made it of: such an output may be written anew.
     """
 
     source: str
     destination: str
     options: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
-    is_ours: bool = False
+    made_of: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> Destination:
+        """Where its output stands.
+
+        Raises:
+            OutputError: It can't stand there.
+        """
+        target = by_name(self.options["to"])
+        return destination_of(self.destination, target.default_name, writes_folder=target.is_folder)
 
 
 def jobs_of(entries: Sequence[Entry], base: Path, written: Collection[str] = ()) -> tuple[list[Job], list[Issue]]:
@@ -64,11 +76,28 @@ def jobs_of(entries: Sequence[Entry], base: Path, written: Collection[str] = ())
             hint = f"it starts from {base.absolute()}; `~` and {{a,b}} are the shell's: write them out"
             issues.append(Issue("entry", "error", entry.source, "nothing fits this pattern", hint, entry.where))
         for job in found:
-            same = rivals.setdefault(job.destination, [])
+            same = rivals.setdefault(_place(job), [])
             if not any((job.source, job.options) == (other.source, other.options) for other in same):
                 same.append(job)
     issues += [_clash(same) for same in rivals.values() if len(same) > 1]
-    return [same[0] for same in rivals.values() if len(same) == 1], issues
+    sources = {_real(job.source): job.source for same in rivals.values() for job in same}
+    lost = [job for place, (job, *_) in rivals.items() if place in sources and job.options.get("force")]
+    for job in lost:
+        text = f"{job.source} would replace this, which is a source as well; it isn't converted"
+        issues.append(Issue("entry", "error", job.destination, text, "name another output in `to`", job.where))
+    return [same[0] for same in rivals.values() if len(same) == 1 and same[0] not in lost], issues
+
+
+def _place(job: Job) -> str:
+    """Where its output stands, however that is spelled."""
+    try:
+        return _real(str(job.place.path))
+    except OutputError:
+        return job.destination  # it will tell
+
+
+def _real(path: str) -> str:
+    return path if is_remote(path) else os.path.realpath(path)
 
 
 def _clash(jobs: Sequence[Job]) -> Issue:

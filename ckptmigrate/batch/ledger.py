@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from ckptmigrate.errors import OutputError, output_errors
 
 SUFFIX = ".ledger.jsonl"
 WAITING, STARTED, DONE, FAILED, SKIPPED = "waiting", "started", "done", "failed", "skipped"
+
+_ASIDE = "move it away, or call the manifest something else"
 
 
 class Ledger:
@@ -25,18 +29,23 @@ class Ledger:
         """The records. A last line that a kill cut off is taken off the file; what is no record is passed over.
 
         Raises:
-            OutputError: It can't be read, or not cut.
+            OutputError: It is no ledger, or can't be read, or not cut.
         """
         with output_errors(self.path):
-            try:
-                content = self.path.read_bytes()
-            except FileNotFoundError:
+            if not self.path.exists():
                 return []
-            whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):
-                os.truncate(self.path, len(whole))
-        records = [_record(line) for line in whole.splitlines()]
-        return [record for record in records if record]
+            if not self.path.is_file():
+                raise OutputError("a ledger is a file", where=str(self.path), hint=_ASIDE)
+            with self.path.open("r+b") as file:
+                _lock(file.fileno())
+                content = file.read()
+                whole = content[: content.rfind(b"\n") + 1]
+                records = [record for line in whole.splitlines() if (record := _record(line))]
+                if not (records or content.startswith(b"{") or not content):
+                    raise OutputError("is no ledger of a batch", where=str(self.path), hint=_ASIDE)
+                if len(whole) < len(content):
+                    file.truncate(len(whole))
+        return records
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds a record, and waits until it is on disk.
@@ -48,6 +57,7 @@ class Ledger:
         try:
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
+                _lock(handle)
                 if os.write(handle, line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(handle)
@@ -58,6 +68,12 @@ class Ledger:
             raise OutputError(
                 f"the ledger can't be written: {error.strerror}", where=str(self.path), hint=hint
             ) from None
+
+
+def _lock(handle: int) -> None:
+    """Until the file is closed: another run must not take a line that is being written for one that is torn."""
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _record(line: bytes) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,8 +17,9 @@ from ckptmigrate.batch.jobs import Job, jobs_of
 from ckptmigrate.batch.ledger import DONE, FAILED, SKIPPED, STARTED, WAITING, Ledger
 from ckptmigrate.batch.manifest import Entry
 from ckptmigrate.batch.work import Outcome, end_with_parent, largest, run, run_alone
-from ckptmigrate.errors import UsageError
+from ckptmigrate.errors import OutputError, UsageError
 from ckptmigrate.issues import Issue
+from ckptmigrate.staging import clear_stale
 from ckptmigrate.urls import is_remote
 
 BASE_MEMORY = 96 << 20  # bytes of a worker: Python, NumPy, an index of 10,000 variables
@@ -107,10 +108,23 @@ def batch(
         hint = "--resume goes on with it; a new batch wants another manifest, or the old ledger gone"
         raise UsageError("a ledger of an earlier run is there", where=str(book.path), hint=hint)
     jobs, issues = jobs_of(entries, Path(base), {record["dst"] for record in records})
-    written = {record["dst"] for record in records if record["status"] in (DONE, SKIPPED)}
-    jobs = [replace(job, is_ours=job.destination in written) for job in jobs]
+    made, last = _made(records), {record["dst"]: record["status"] for record in records}
+    jobs = [replace(job, made_of=made.get(job.destination, ())) for job in jobs]
+    for job in jobs:
+        if last.get(job.destination) == STARTED:  # and was killed, perhaps with its output complete
+            with suppress(OutputError):
+                clear_stale(job.place)
     outcomes = _Pool(asked, book).run(jobs)
     return BatchReport(tuple(outcomes[job.destination] for job in jobs), tuple(issues), book.path)
+
+
+def _made(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Output -> digests of the sources that it was made of, each time."""
+    made: dict[str, tuple[str, ...]] = {}
+    for record in records:
+        if record["status"] in (DONE, SKIPPED):
+            made[record["dst"]] = (*made.get(record["dst"], ()), str(record.get("digest")))
+    return made
 
 
 @dataclass(slots=True)

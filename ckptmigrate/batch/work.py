@@ -69,7 +69,7 @@ def run(job: Job, tell: Tell | None = None) -> Outcome:
             told, nbytes = digest(source), sum(e.tensor.nbytes for e in source.rows())
             if not is_made_by(old := _standing(job), job, told):
                 options = dict(job.options)
-                if old is not None and job.is_ours:
+                if old is not None and _digest(old) in job.made_of:
                     options["force"] = True  # made of what the source was then
                 try:
                     return _converted(job, source, options, tell, (told, nbytes, started))
@@ -105,25 +105,30 @@ def _kind(error: CkptMigrateError) -> str:
 
 
 def _standing(job: Job) -> Mapping[str, Any] | None:
-    """What an existing output says of itself; None where nothing stands that can be read."""
+    """What an existing output says of itself, and its format; None where nothing stands that can be read."""
     if not is_remote(job.destination) and not any(os.path.lexists(job.destination + end) for end in _COMMITS):
         return None  # the error that says so would look for near names among all outputs
     try:
         with formats.open_checkpoint(job.destination) as old:
-            return old.metadata
+            return {**old.metadata, "format": old.format}
     except CkptMigrateError:
         return None
 
 
 def is_made_by(old: Mapping[str, Any] | None, job: Job, told: str) -> bool:
     """Whether an output's provenance is that of this job and this source; False where there is none."""
-    record = section((old or {}).get("provenance"))
-    if section(record.get("source")).get("digest") != told:
+    if old is None or _digest(old) != told or old["format"] != job.options["to"]:
         return False
+    record = section(old.get("provenance"))
     flags = section(record.get("flags"))
     asked = {name: _plain(job.options.get(name)) for name in _FLAGS}
     optimizer = job.options.get("optimizer", "keep") == flags.get("optimizer", "keep")
     return optimizer and asked == {name: _plain(flags.get(name)) for name in _FLAGS} and _is_mapped_alike(record, job)
+
+
+def _digest(old: Mapping[str, Any]) -> Any:
+    """Of the source that an output was made of."""
+    return section(section(old.get("provenance")).get("source")).get("digest")
 
 
 def _plain(value: Any) -> Any:

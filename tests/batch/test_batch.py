@@ -112,6 +112,36 @@ def test_an_output_of_somebody_else_stays(tmp_path: Path) -> None:
         assert stamps(tmp_path) == before
 
 
+def test_an_output_that_somebody_replaced_since_stays(tmp_path: Path) -> None:
+    archive(tmp_path, 1)
+    assert ran(tmp_path).counts["done"] == 1
+    shutil.copy(FIXTURES / "safetensors" / "plain" / "model.safetensors", tmp_path / "new" / "run0.safetensors")
+    before = stamps(tmp_path)
+    assert ran(tmp_path, resume=True).counts["failed"] == 1
+    assert stamps(tmp_path) == before
+
+
+def test_another_format_is_another_job(tmp_path: Path) -> None:
+    archive(tmp_path, 1)
+    for to in ("npz", "safetensors"):
+        asked = [Entry("models/run0", "new/x", {"to": to})]
+        report = batch(asked, tmp_path / "ledger.jsonl", tmp_path, BatchOptions(executor=Here, resume=True))
+        assert report.counts["done"] == 1
+        with formats.open_checkpoint(tmp_path / "new" / "x") as output:
+            assert output.format == to
+
+
+def test_what_a_kill_leaves_beside_a_complete_output_is_cleared(tmp_path: Path) -> None:
+    archive(tmp_path, 1)
+    ran(tmp_path)
+    stage = tmp_path / "new" / ".run0.safetensors.ckptmigrate-01234567"
+    stage.mkdir()
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().splitlines(keepends=True)[0])
+    assert ran(tmp_path, resume=True).counts["skipped"] == 1
+    assert not stage.exists()
+
+
 def test_a_job_that_another_run_finishes_meanwhile_is_done(tmp_path: Path) -> None:
     """A killed batch's worker may end its job while the next one begins with it."""
     archive(tmp_path, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from ckptmigrate.batch.jobs import jobs_of
 from ckptmigrate.batch.ledger import Ledger
 from ckptmigrate.batch.manifest import Entry, read_manifest
-from ckptmigrate.errors import UsageError
+from ckptmigrate.errors import OutputError, UsageError
 
 LONE = "2019/lone/model.ckpt-1.data-00000-of-00001"
 WHOLE = """\
@@ -99,6 +100,43 @@ def test_two_ways_to_one_output_are_none(tmp_path: Path) -> None:
     jobs, issues = jobs_of(entries, tmp_path)
     assert [Path(job.source).name for job in jobs] == ["b.npz"]
     assert [(issue.where, "in 2 ways" in issue.message) for issue in issues] == [("m:1, m:3", True)]
+
+
+@pytest.mark.parametrize("spelled", ["./b.h5", "new/../b.h5", "link/b.h5", "{stem}.h5"])
+def test_one_output_is_one_however_it_is_spelled(spelled: str, tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz"):
+        (tmp_path / name).touch()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "link").symlink_to(".")
+    entries = [Entry("a.npz", "b.h5", {"to": "keras-h5"}), Entry("b.npz", spelled, {"to": "keras-h5"})]
+    jobs, issues = jobs_of(entries, tmp_path)
+    assert (jobs, len(issues)) == ([], 1)
+
+
+def test_no_job_replaces_the_source_of_another(tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz", "c.npz"):
+        (tmp_path / name).touch()
+    force = {"to": "npz", "force": True}
+    entries = [Entry("a.npz", "./b.npz", force), Entry("b.npz", "a.npz", force), Entry("c.npz", "d.npz", force)]
+    jobs, issues = jobs_of(entries, tmp_path)
+    assert [Path(job.source).name for job in jobs] == ["c.npz"]
+    assert all("is a source as well" in issue.message for issue in issues)
+    assert len(issues) == 2
+
+
+@pytest.mark.parametrize("text", ["my thesis", "my thesis\n", "[]\n"])
+def test_a_file_that_is_no_ledger_stays(text: str, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.path.write_text(text)
+    with pytest.raises(OutputError, match="no ledger"):
+        ledger.read()
+    assert ledger.path.read_text() == text
+
+
+def test_a_ledger_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ledger.jsonl")
+    with pytest.raises(OutputError, match="a ledger is a file"):
+        Ledger(tmp_path / "ledger.jsonl").read()
 
 
 @pytest.fixture
