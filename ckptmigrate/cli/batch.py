@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +13,13 @@ from ckptmigrate.cli import options
 from ckptmigrate.cli.answer import Answer, Ended, give
 from ckptmigrate.cli.progress import batch_progress
 from ckptmigrate.cli.reports import check_report, reported
-from ckptmigrate.cli.text import count
+from ckptmigrate.cli.text import SHOWN, count, shortened
 from ckptmigrate.errors import UsageError
 from ckptmigrate.visible import visible
 
 if TYPE_CHECKING:
     from ckptmigrate.batch import BatchReport, Entry
+    from ckptmigrate.batch.work import Outcome
 
 EXAMPLES = """\b
 Examples:
@@ -48,7 +49,8 @@ def batch(
         str, typer.Option("--glob", metavar="PATTERN", help="In place of a manifest: the checkpoints.")
     ] = "",
     out: Annotated[
-        str, typer.Option("--out", metavar="PATH", help="With --glob: where to, with {stem}, {name}, {parent}, {folder}.")
+        str,
+        typer.Option("--out", metavar="PATH", help="With --glob: where to, with {stem}, {name}, {parent}, {folder}."),
     ] = "",
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="Format to write; see `ckptmigrate formats`.")] = "",
     from_: options.From = "",
@@ -130,19 +132,35 @@ def _asked(manifest: str, pattern: str, out: str, told: dict[str, Any]) -> tuple
 
 
 def _lines(report: BatchReport) -> Iterator[str]:
-    counts = ", ".join(f"{number:,} {status}" for status, number in report.counts.items() if number)
-    yield f"{count(len(report.outcomes), 'job')}: {counts or 'nothing to do'}"
-    yield f"  ledger  {visible(str(report.ledger))}"
-    for outcome in report.outcomes:
-        if outcome.status == "failed":
-            yield ""
-            yield f"failed: {visible(outcome.job.source)} -> {visible(outcome.job.destination)}"
-            for issue in outcome.issues:
-                yield f"  {visible(issue.message)}"
-                if issue.hint:
-                    yield f"    hint: {visible(issue.hint)}"
+    """Failures by what they say, then the counts: those are seen in the morning."""
+    from ckptmigrate.batch.summary import alike
+
+    groups = alike(outcome for outcome in report.outcomes if outcome.status == "failed")
+    for group in groups[:SHOWN]:
+        yield from _failures(group)
+    if rest := sum(map(len, groups[SHOWN:])):
+        yield from (f"failed: {rest:,} more; --json and --report list all", "")
     for issue in report.issues:
-        yield ""
         yield f"error: {visible(issue.where)}: {visible(issue.name)}: {visible(issue.message)}"
         if issue.hint:
             yield f"  hint: {visible(issue.hint)}"
+        yield ""
+    counts = ", ".join(f"{number:,} {status}" for status, number in report.counts.items() if number)
+    yield f"{count(len(report.outcomes), 'job')}: {counts or 'nothing to do'}"
+    if told := sum(outcome.status == "done" and bool(outcome.issues) for outcome in report.outcomes):
+        yield f"  {told:,} done with losses or warnings: --json and --report list them"
+    yield f"  ledger  {visible(str(report.ledger))}"
+
+
+def _failures(alike: Sequence[Outcome]) -> Iterator[str]:
+    """What the first one says, and the names of the others."""
+    first, *others = alike
+    yield f"failed: {visible(first.job.source)} -> {visible(first.job.destination)}"
+    told = []
+    for issue in first.issues:
+        told += [f"  {visible(issue.message)}", *([f"    hint: {visible(issue.hint)}"] if issue.hint else [])]
+    yield from shortened(told)
+    if others:
+        yield f"  and {len(others):,} more like it:"
+        yield from shortened([f"    {visible(outcome.job.source)}" for outcome in others], indent="    ")
+    yield ""
