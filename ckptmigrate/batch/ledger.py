@@ -16,6 +16,8 @@ from ckptmigrate.errors import OutputError, output_errors
 SUFFIX = ".ledger.jsonl"
 WAITING, STARTED, DONE, FAILED, SKIPPED = "waiting", "started", "done", "failed", "skipped"
 
+_GO_ON = "free some space and go on with --resume: nothing that is done is done again"
+_HINTS = {errno.ENOSPC: _GO_ON, errno.EDQUOT: _GO_ON, errno.EFBIG: _GO_ON}
 _ASIDE = "move it away, or call the manifest something else"
 
 
@@ -64,7 +66,7 @@ class Ledger:
             finally:
                 os.close(handle)
         except OSError as error:
-            hint = "free some space and go on with --resume: nothing that is done is done again"
+            hint = _HINTS.get(error.errno or 0, "it lies beside the manifest, and without one in this folder")
             raise OutputError(
                 f"the ledger can't be written: {error.strerror}", where=str(self.path), hint=hint
             ) from None

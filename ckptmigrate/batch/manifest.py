@@ -10,6 +10,7 @@ from typing import Any
 from ckptmigrate.errors import MappingError, UsageError
 from ckptmigrate.mapping.nodes import Complaints, List, Map, Node, Text, read_yaml
 from ckptmigrate.sizes import parse_size
+from ckptmigrate.urls import is_remote
 
 VERSION = 1
 _TRUE = {"true": True, "false": False}
@@ -104,10 +105,12 @@ def read_manifest(path: str | Path, over: Mapping[str, Any] | None = None) -> li
         entries = _entries(top, over or {}, complaints)
         complaints.settle()
     except MappingError as error:
-        raise UsageError(error.message, where=error.where, hint=error.hint or _HINT, issues=error.issues) from None
+        hint = error.hint if error.issues else _QUOTES if "YAML" in error.message or "*" in error.message else _HINT
+        raise UsageError(error.message, where=error.where, hint=hint or _HINT, issues=error.issues) from None
     return entries
 
 
+_QUOTES = "indent by spaces, and quote what holds * or {}: {from: 'models/*/*.index', to: 'new/{stem}'}"
 _HINT = "ckptmigrate-batch: 1, defaults: {to: FORMAT, ...}, entries: [{from: PATH, to: 'new/{stem}'}]"
 
 
@@ -140,13 +143,24 @@ def _entry(node: Node, common: Mapping[str, Any], over: Mapping[str, Any], compl
     for key, value in ends.items():
         if not isinstance(value, Text) or not value.text:
             complaints.add(node.line, f"an entry needs `{key}`, a path", _HINT)
-    options = {**common, **_options(node, complaints, {}, but=("from", "to")), **over}
+    own = {**common, **_options(node, complaints, {}, but=("from", "to"))}
+    options = {**_beside(Path(complaints.file).parent, own), **over}
     source, target = ends["from"], ends["to"]
     if not isinstance(source, Text) or not isinstance(target, Text):
         return None
     if "to" not in options:
         complaints.add(node.line, "no format: name one in the entry (`format: tf2`) or in defaults (`to: tf2`)")
     return Entry(source.text, target.text, options, complaints.where(node.line))
+
+
+def _beside(base: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options whose files start from the manifest's folder, as `from` and `to` do; mappings may be names as well."""
+    found = dict(options)
+    if (template := found.get("template")) and not is_remote(template):
+        found["template"] = str(base / template)
+    if (mapping := found.get("mapping")) and (base / mapping).is_file():
+        found["mapping"] = str(base / mapping)
+    return found
 
 
 def _options(

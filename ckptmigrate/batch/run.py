@@ -257,7 +257,12 @@ def _interrupts_held() -> Iterator[None]:
 
 def _absolute(job: Job) -> Job:
     """For workers that run elsewhere than here."""
-    return replace(job, source=_from_root(job.source), destination=_from_root(job.destination))
+    options = dict(job.options)
+    if template := options.get("template"):
+        options["template"] = _from_root(template)
+    if (mapping := options.get("mapping")) and Path(mapping).is_file():
+        options["mapping"] = _from_root(mapping)
+    return replace(job, source=_from_root(job.source), destination=_from_root(job.destination), options=options)
 
 
 def _from_root(path: str) -> str:

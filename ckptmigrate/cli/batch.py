@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ckptmigrate.cli import options
-from ckptmigrate.cli.answer import Answer, Ended, give
+from ckptmigrate.cli.answer import Answer, Ended, give, issue_lines
 from ckptmigrate.cli.progress import batch_progress
 from ckptmigrate.cli.reports import check_report, reported
 from ckptmigrate.cli.text import SHOWN, count, shortened
@@ -140,11 +140,8 @@ def _lines(report: BatchReport) -> Iterator[str]:
         yield from _failures(group)
     if rest := sum(map(len, groups[SHOWN:])):
         yield from (f"failed: {rest:,} more; --json and --report list all", "")
-    for issue in report.issues:
-        yield f"error: {visible(issue.where)}: {visible(issue.name)}: {visible(issue.message)}"
-        if issue.hint:
-            yield f"  hint: {visible(issue.hint)}"
-        yield ""
+    if report.issues:
+        yield from (*issue_lines(report.issues), "")
     counts = ", ".join(f"{number:,} {status}" for status, number in report.counts.items() if number)
     yield f"{count(len(report.outcomes), 'job')}: {counts or 'nothing to do'}"
     if told := sum(outcome.status == "done" and bool(outcome.issues) for outcome in report.outcomes):

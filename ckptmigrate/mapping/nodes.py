@@ -128,7 +128,7 @@ def parse_yaml(text: str, file: str) -> Map:
         ) from error
     complaints.settle()
     if not isinstance(top, Map):
-        raise MappingError("a mapping file begins with `ckptmigrate: 1`", where=complaints.where(1))
+        raise MappingError("holds no keys", where=complaints.where(1), hint="a mapping file begins with `ckptmigrate: 1`")
     return top
 
 
@@ -157,7 +157,7 @@ class _Builder:
             what = f"more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else f"more than {MAX_NODES} values"
             raise MappingError(f"is {what}", where=self.complaints.where(line))
         if event.anchor is not None:
-            message = "anchors and aliases (& and *) are not used in mapping files"
+            message = "anchors and aliases (& and *) are not used here"
             raise MappingError(message, where=self.complaints.where(line), hint="quote a text that begins with one")
         if getattr(event, "tag", None) not in (None, "!"):
             self.complaints.add(line, f"tags ({event.tag}) are not used in mapping files")

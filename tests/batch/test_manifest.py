@@ -50,6 +50,7 @@ def test_entries_have_the_defaults_and_their_own(tmp_path: Path) -> None:
         ("ckptmigrate-batch: 1\ndefaults: {to: tf2, force: yes}\nentries:\n  - {from: a, to: b}\n", 2, "true or false"),
         ("ckptmigrate-batch: 1\nentires:\n  - {from: a, to: b}\n", 2, "unknown key 'entires'"),
         ("ckptmigrate-batch: 1\nentries: [\n", 3, "YAML|expected"),
+        ("", 1, "holds no keys"),
     ],
 )
 def test_complaints_name_the_line(tmp_path: Path, text: str, line: int, message: str) -> None:
@@ -57,6 +58,31 @@ def test_complaints_name_the_line(tmp_path: Path, text: str, line: int, message:
     with pytest.raises(UsageError, match=message) as caught:
         read_manifest(file)
     assert caught.value.where.startswith(f"{file}:{line}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "defaults:\n\tto: tf2",
+        "entries:\n  - from: */*.index",
+        "entries: [{from: *.index, to: x}]",
+        "entries: [{from: a, to: new/{stem}.npz}]",
+        "defaults: &all {to: tf2}",
+    ],
+)
+def test_what_yaml_makes_of_patterns_has_a_way_out(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_manifest(manifest(tmp_path, f"ckptmigrate-batch: 1\n{text}\n"))
+    assert caught.value.hint.startswith("indent by spaces, and quote what holds * or {}")
+
+
+def test_files_start_from_the_manifests_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").touch()
+    text = "ckptmigrate-batch: 1\ndefaults: {to: tf2, template: old/model, mapping: %s}\nentries: [{from: a, to: b}]\n"
+    (own,) = read_manifest(manifest(tmp_path, text % "mine.yaml"))
+    assert own.options == {"to": "tf2", "template": f"{tmp_path}/old/model", "mapping": f"{tmp_path}/mine.yaml"}
+    (named,) = read_manifest(manifest(tmp_path, text % "auto"), {"template": "s3://b/model"})
+    assert (named.options["template"], named.options["mapping"]) == ("s3://b/model", "auto")
 
 
 def test_a_pattern_takes_each_checkpoint_once(tmp_path: Path) -> None:

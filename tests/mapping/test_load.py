@@ -116,8 +116,8 @@ def test_unquoted_holes_get_a_hint(write, text):
     [
         (b"ckptmigrate: 2\n", "version 2"),
         (b"title: a\n", "begins with `ckptmigrate: 1`"),
-        (b"- a\n", "begins with `ckptmigrate: 1`"),
-        (b"", "begins with `ckptmigrate: 1`"),
+        (b"- a\n", "holds no keys"),
+        (b"", "holds no keys"),
         (b"\xff\xfe\x00", "UTF-8|YAML"),
         (b"ckptmigrate: 1\na: " + b"[" * 100 + b"]" * 100, "levels deep"),
         (b"ckptmigrate: 1\na: " + b"[" * 1_000_000, "levels deep"),
