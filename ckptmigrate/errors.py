@@ -30,6 +30,7 @@ _WRITE_HINTS = {
     errno.EDQUOT: "the disk quota is used up: free space or choose another destination",
     errno.EFBIG: "the file would grow past a limit: raise it (`ulimit -f`) or give a smaller shard size",
     errno.EACCES: "the folder can't be written: check its permissions or choose another destination",
+    errno.EPERM: "what stands there is another user's, or protected: choose another destination",
     errno.EROFS: "the file system is read-only: choose another destination",
 }
 

@@ -288,4 +288,8 @@ def _remove_empty(folder: Path) -> None:
 
 def _fsync_folder(folder: Path) -> None:
     with _opened(folder) as handle:
-        os.fsync(handle)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file system that has no such thing for folders
+                raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -197,6 +198,19 @@ def test_a_stage_of_another_user_is_left_alone(tmp_path: Path) -> None:
     os.chown(dead, 65534, 65534)
     clear_stale(Destination(tmp_path, "model"))
     assert names(tmp_path) == [dead.name, "private"]
+
+
+def test_a_file_system_that_syncs_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    publish_file(tmp_path / "model", b"new")
+    assert (tmp_path / "model").read_bytes() == b"new"
 
 
 def test_what_is_unfinished_is_private(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gc
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ckptmigrate.cli.answer import BLANKS, Ended, refuse
-from ckptmigrate.cli.streams import emit, say
+from ckptmigrate.cli.streams import emit, reopen_closed, say
 from ckptmigrate.errors import CkptMigrateError, UsageError
 
 # typer has no public name for the base of the errors that its parser raises, in versions with and without click
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those after the program's name; by default the process's own.
     """
     gc.set_threshold(GC_THRESHOLD)
+    reopen_closed()
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -154,11 +156,21 @@ def _bug(error: Exception) -> CkptMigrateError:
 def _signals() -> Iterator[None]:
     """Turns the signals that end a process into an exception, so that unfinished outputs are removed.
 
-    One that is ignored stays ignored: `nohup` asks for that.
+    One that is ignored stays ignored: `nohup` asks for that. While an end is under way another one changes nothing:
+    it would cut the removing short.
     """
+    under_way: weakref.ref[Ended] | None = None
 
     def end(number: int, _: FrameType | None) -> None:
-        raise Ended(number)
+        nonlocal under_way
+        if under_way is not None and under_way() is not None:
+            return
+        ended = Ended(number)
+        under_way = weakref.ref(ended)  # dead where it got lost in a callback that can't raise
+        try:
+            raise ended
+        finally:
+            del ended  # which its own traceback would keep
 
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers

@@ -17,6 +17,18 @@ _COMMAND = re.compile(r"  hint:  (?:[\d,]+ of [\d,]+: )?(?:ckptmigrate|printf|rm
 _SENTENCES = ("error: ", "loss: ", "warning: ", "note: ", "  hint:  ")
 
 
+def reopen_closed() -> None:
+    """Makes standard streams that the shell closed (`>&-`) lead nowhere.
+
+    The next files opened, outputs among them, would take their numbers, and what is printed would be written into them.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: PTH123, SIM115 it lives as long as the process
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
 class Messages:
     """Standard error as a file to write to. Once it can't be written, nothing is: no work ends because of it."""
 

@@ -159,6 +159,12 @@ def test_a_file_that_is_no_ledger_stays(text: str, tmp_path: Path) -> None:
     assert ledger.path.read_text() == text
 
 
+def test_a_ledger_that_cannot_be_made_says_where_it_lies(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="can't be written: No such file") as refused:
+        Ledger(tmp_path / "no" / "ledger.jsonl").append({})
+    assert refused.value.hint == "it lies beside the manifest, and without one in this folder"
+
+
 def test_a_ledger_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ledger.jsonl")
     with pytest.raises(OutputError, match="a ledger is a file"):

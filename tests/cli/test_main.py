@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -184,6 +185,44 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, code: int, as_js
         document = json.loads(done.stdout)
         assert (document["verdict"], document["issues"][0]["kind"]) == ("refused", "interrupted")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: str(int(n)))
+def test_told_again_and_again_it_still_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    words = ["convert", str(ADAM), str(tmp_path / "out" / "ckpt"), "--to", "tf2"]
+    more = "    if event in ('os.remove', 'os.rmdir'):\n        signal.raise_signal(signal.SIGINT)\nsys.add"
+    program = INTERRUPTED.format(number=int(number), words=words).replace("sys.add", more)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, "interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+LOST = """
+class Lost:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+def lose():
+    lost = Lost()
+"""
+
+
+def test_an_interrupt_that_got_lost_is_not_the_last_one(tmp_path: Path) -> None:
+    """One that comes in a callback from C, or in `__del__`, can't end anything; the next one does."""
+    words = ["convert", str(ADAM), str(tmp_path / "out" / "ckpt"), "--to", "tf2"]
+    program = INTERRUPTED.format(number=int(signal.SIGTERM), words=words)
+    program = LOST + program.replace("signal.raise_signal(", "lose(); signal.raise_signal(")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 143, done.stderr
+    assert "Exception ignored" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_change_nothing(closed: str, tmp_path: Path) -> None:
+    """Files that are opened next would have their numbers."""
+    words = shlex.join([*PROGRAM, "convert", str(ADAM), str(tmp_path / "out.npz"), "--to", "npz"])
+    assert subprocess.run(["sh", "-c", f"{words} {closed}"], capture_output=True, check=False).returncode == 0
+    assert main(["verify", str(ADAM), str(tmp_path / "out.npz")]) == 0
 
 
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
