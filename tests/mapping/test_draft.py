@@ -348,3 +348,93 @@ def test_what_is_to_decide_is_a_rule_once_its_marks_are_taken_off(drafted):
     target = next(line for line in lines if line.startswith("#     to: switch.first"))
     rule = "\n".join(line.removeprefix("# ") for line in (source, target))
     assert loads(f"ckptmigrate: 1\ntitle: decided\nrules:\n{rule}\n", "draft.yaml").rules
+
+
+def test_a_norm_named_after_a_proven_layer_is_proven(drafted):
+    near, far = {}, {}
+    norm = {"gamma": "gamma", "beta": "beta", "moving_mean": "moving_mean", "moving_variance": "moving_variance"}
+    for i, (k, n) in enumerate(((3, 8), (8, 16), (16, 32))):
+        for scope, place in (("down", "enc"), ("up", "dec")):
+            kernel = (3, 3, k + (scope == "up"), n)
+            near[f"net/{scope}_{i}/conv_a/weights"] = far[f"{place}{i + 1}_conv1/kernel"] = kernel
+            near |= {f"net/{scope}_{i}/conv_a/BatchNorm/{leaf}": (n,) for leaf in norm}
+            far |= {f"{place}{i + 1}_conv1_bn/{leaf}": (n,) for leaf in norm}
+    found = pairs(drafted(near, far, values=False))
+    assert found["net/down_1/conv_a/BatchNorm/gamma"] == "enc2_conv1_bn/gamma"
+    assert found["net/up_2/conv_a/BatchNorm/moving_mean"] == "dec3_conv1_bn/moving_mean"
+    assert len(found) == len(near)
+
+
+def test_a_counted_layer_is_not_named_after_another(drafted):
+    near = {"x/kernel": (3, 4), "x_norm/gamma": (4,), "y/kernel": (4, 5), "y_norm/gamma": (5,)}
+    far = {"a/kernel": (3, 4), "a_1/gamma": (4,), "a_norm_of_b/gamma": (4,), "c/kernel": (4, 5), "d_norm/gamma": (5,)}
+    assert "x_norm/gamma" not in pairs(drafted(near, far, values=False))
+
+
+def test_numbers_with_leading_zeros_count(drafted):
+    near = {f"stack/layer{i}/gate/kernel": (2, 4, 4) for i in range(12)} | {"stack/a": (3, 4)}
+    far = {f"res_{i:02}_gate/kernel": (2, 4, 4) for i in range(12)} | {"b": (3, 4)}
+    found = pairs(drafted(near, far, values=False))
+    assert [found[f"stack/layer{i}/gate/kernel"] for i in (0, 9, 11)] == [
+        f"res_{i}_gate/kernel" for i in ("00", "09", 11)
+    ]
+
+
+def test_one_number_in_two_spellings_is_two_variables(drafted):
+    names = ("w_7", "w_07", "w_007")
+    assert pairs(drafted(dict.fromkeys(names, (4, 5)), dict.fromkeys(names, (4, 5)), values=False)) == {
+        name: name for name in names
+    }
+
+
+def test_what_is_to_decide_speaks_of_the_names_that_the_file_speaks_of(checkpoint, drafted):
+    heads = {2: (4, 5), 5: (5, 6), 9: (6, 7)}
+    near = checkpoint(["net/x/w", "net/y/w", *(f"net/h{i}/kernel" for i in range(3))])
+    far = checkpoint([f"model/layer_with_weights-{i}/{'kernel' if i in heads else 'w'}" for i in (0, 1, *heads)])
+    full = dict(zip(far.variables, ("b1/w", "b2/w", *(f"h{i}/kernel" for i in range(3))), strict=True))
+    shapes = dict(zip((*near.variables, *far.variables), [(4, 4), (4, 4), *heads.values()] * 2, strict=True))
+
+    def shaped(variable):
+        return replace(variable, tensor=_tensor(shapes[variable.name]))
+
+    near = replace(near, variables={name: shaped(one) for name, one in near.variables.items()})
+    far = replace(
+        far,
+        variables={n: replace(shaped(one), aliases={"full_name": (full[n],)}) for n, one in far.variables.items()},
+    )
+    text = drafted(near, far, values=False).text
+    assert "layer_with_weights" not in text
+    assert "#     to: b{1,2}/w" in text
+    assert "names: full_name" in text
+
+
+def test_the_same_question_is_asked_once(drafted):
+    leaves = ("gamma", "beta", "moving_mean", "moving_variance")
+    near = {f"{scope}/bn/{leaf}": (8,) for scope in "ab" for leaf in leaves} | {"net/w": (3, 4)}
+    far = {f"{scope}_bn/{leaf}": (8,) for scope in "xy" for leaf in leaves} | {"model/w": (3, 4)}
+    lines = drafted(near, far, values=False).text.splitlines()
+    asked = [line for line in lines if line.startswith(("#   - ", "#     to"))]
+    assert asked == [
+        "#   - from: a/bn/{x}  # 4 of [8]: gamma, beta, moving_mean, moving_variance",
+        "#   - from: b/bn/{x}  # 4 of [8]: gamma, beta, moving_mean, moving_variance",
+        "#     to: x_bn/{x}  # 4 of [8]",
+        "#     to: y_bn/{x}  # 4 of [8]",
+    ]
+
+
+def test_heads_of_attention_are_candidates(drafted):
+    near = {f"layer_{i}/{name}/kernel": (12, 12) for i in range(3) for name in "qkv"} | {"e": (7, 12)}
+    far = {f"block{i}_mha/{name}/kernel": (12, 3, 4) for i in range(3) for name in ("one", "two", "three")} | {
+        "e": (7, 12)
+    }
+    found = drafted(near, far, values=False)
+    assert "block1_mha/two/kernel" in found.unsure["layer_1/q/kernel"]
+    assert "#   - from: layer_{i:0..2}/q/kernel  # 3 of [12,12]" in found.text.splitlines()
+
+
+def test_what_nothing_is_like_is_a_drop_once_its_marks_are_taken_off(drafted):
+    near = {f"old/{{{i}}}/lstm/kernel": (5, 8) for i in range(3)} | {"a": (3, 4)}
+    text = drafted(near, {"a": (3, 4), "b": (2, 4)}, values=False).text
+    rules = "".join(f"{line[2:]}\n" for line in text.splitlines() if line.startswith("#   - {drop"))
+    (rule,) = loads(f"ckptmigrate: 1\ntitle: decided\nrules:\n{rules}", "draft.yaml").rules
+    assert str(rule) == "drop old/{{{i:0..2}}}/lstm/kernel"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ckptmigrate.mapping.draft import values as compared
 from ckptmigrate.mapping.draft.doubts import Candidates, Doubt
 from ckptmigrate.mapping.draft.guesses import ALIKE, BESIDE, ONLY, Guessing, Kind, beside
-from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, leaf_of, scope_of, systems
+from ckptmigrate.mapping.draft.rows import TENSOR, Row, families, is_turned, leaf_of, owners, scope_of, systems
 from ckptmigrate.mapping.draft.same_names import same_names
 from ckptmigrate.mapping.draft.turns import Operations, Way, turns
 
@@ -78,7 +78,7 @@ class _Gathering:
         proofs, unturned = self._settled()
         taken = {proof.target for proof in proofs.values()}
         unfilled = tuple(row for row in self.target if row not in taken)
-        candidates = Candidates(self._left()[1], self._kinds.__getitem__)
+        candidates = Candidates(*self._left(), self._kinds.__getitem__)
         doubts = {row: self._doubt(row, candidates, unturned) for row in self.source if row not in proofs}
         return Evidence(proofs, doubts, unturned, unfilled, self.has_values)
 
@@ -138,8 +138,8 @@ class _Gathering:
 
     def _in_systems(self, near: list[Row], far: list[Row], one: str, other: str) -> Iterator[tuple[Row, Row, str]]:
         known = {row: target for row, (target, _) in self.proven.items() if one in row.names and other in target.names}
-        homes = {row: scope_of(row.names[one]) for row in (*known, *near) if one in row.names}
-        homes |= {row: scope_of(row.names[other]) for row in (*known.values(), *far) if other in row.names}
+        homes = owners({row: scope_of(row.names[one]) for row in (*known, *near) if one in row.names})
+        homes |= owners({row: scope_of(row.names[other]) for row in (*known.values(), *far) if other in row.names})
         by_place = beside(
             known,
             [r for r in near if r in homes],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -214,6 +215,22 @@ def _rendered(
             number = f"{{{HOLES[varying.index(first[term.hole])]}{f'{term.plus:+}' if term.plus else ''}}}"
         target += number + escaped(text)
     return source, target
+
+
+def pattern_of(names: Sequence[str]) -> str:
+    """The pattern that takes exactly these names; "" where there is none.
+
+    >>> pattern_of(["block_0/w", "block_1/w"]), pattern_of(["block_0/w", "block_2/w"])
+    ('block_{i:0..1}/w', '')
+    """
+    texts, numbers = zip(*map(split, names), strict=True)
+    columns = list(zip(*numbers, strict=True)) if len(set(texts)) == 1 else []
+    spans = [(min(column), max(column)) for column in columns]
+    if math.prod(greatest - least + 1 for least, greatest in dict(zip(columns, spans, strict=True)).values()) != len(
+        names
+    ):
+        return ""
+    return _rendered(texts[0], ("",), columns, spans, (), is_bounded=True)[0]
 
 
 def with_tables(found: Sequence[Line], separators: tuple[str, str]) -> list[Line]:

@@ -13,7 +13,7 @@ TENSOR, UNKNOWN = "tensor", "?"
 # What the last segment of a vector's name says it is for, in TensorFlow's, Keras' and PyTorch's words
 _ROLES = {
     "gamma": "gamma", "scale": "gamma", "g": "gamma", "weight": "gamma",
-    "beta": "beta",
+    "beta": "beta", "offset": "beta",
     "bias": "bias", "biases": "bias", "b": "bias",
     "moving_mean": "mean", "running_mean": "mean",
     "moving_variance": "variance", "running_var": "variance",
@@ -38,8 +38,10 @@ _SPELLINGS = (
     (re.compile(r"(?<![A-Za-z])dw(?![A-Za-z])", re.IGNORECASE), "depthwise"),
     (re.compile(r"(?<![A-Za-z])pw(?![A-Za-z])", re.IGNORECASE), "pointwise"),
 )
+_NORM_OF = re.compile(r"(.+?)[/._](?:bn|ln|norm|(?:batch|layer)_?norm(?:alization)?)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NUMBER = re.compile(r"(?<![0-9])(0|[1-9][0-9]{0,8})(?![0-9])", re.ASCII)
+_PADDED = re.compile(r"(?<![0-9])([0-9]{1,9})(?![0-9])", re.ASCII)
 _DIGITS = re.compile(r"[0-9]+")
 
 Extents = tuple[int, ...]
@@ -104,12 +106,14 @@ def rows_of(checkpoint: Checkpoint) -> list[Row]:
 
 
 def families(rows: Iterable[Row], system: str) -> list[Family]:
-    """The rows that have a name in a system, by what is left of it without its numbers."""
+    """The rows that have a name in a system, by what is left without its numbers; `007` is 7, unless 7 is there."""
+    named = [(row.names[system], row) for row in rows if system in row.names]
     groups: dict[tuple[str, ...], dict[tuple[int, ...], Row]] = {}
-    for row in rows:
-        if system in row.names:
-            texts, numbers = split(row.names[system])
-            groups.setdefault(texts, {})[numbers] = row
+    for name, row in sorted(named, key=lambda one: split(one[0]) != split(one[0], _PADDED)):
+        texts, numbers = split(name, _PADDED)
+        if numbers in groups.get(texts, ()):
+            texts, numbers = split(name)
+        groups.setdefault(texts, {})[numbers] = row
     return [_family(members) for members in groups.values()]
 
 
@@ -124,13 +128,13 @@ def parts(family: Family) -> list[list[Family]]:
     return found
 
 
-def split(name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def split(name: str, number: re.Pattern[str] = _NUMBER) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The texts around the numbers of a name, and the numbers; `007` is no number.
 
     >>> split("block_12/conv2d/w")
     (('block_', '/conv', 'd/w'), (12, 2))
     """
-    parts = _NUMBER.split(name)
+    parts = number.split(name)
     return tuple(parts[::2]), tuple(map(int, parts[1::2]))
 
 
@@ -204,3 +208,16 @@ def leaf_of(name: str) -> str:
 def scope_of(name: str) -> str:
     """A name without its last segment."""
     return re.split(r"[/.](?=[^/.]*$)", name)[0]
+
+
+def owners(homes: Mapping[Row, str]) -> dict[Row, str]:
+    """The scope that each row belongs to: its own, or that of the layer that a norm is named after.
+
+    `conv/BatchNorm` and `conv_bn` belong to `conv`, where that has a tensor; `dense_1` doesn't belong to `dense`.
+
+    Args:
+        homes: The scope of each row of one side.
+    """
+    tensors = {home for row, home in homes.items() if row.role == TENSOR}
+    layers = {home: found[1] for home in homes.values() if (found := _NORM_OF.fullmatch(home))}
+    return {row: layers[home] if layers.get(home) in tensors else home for row, home in homes.items()}

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ckptmigrate.mapping.draft.evidence import SAME_NAME, UNTURNED, Evidence
 from ckptmigrate.mapping.draft.guesses import NEAREST
-from ckptmigrate.mapping.draft.lines import Line, escaped
-from ckptmigrate.mapping.draft.rows import Row
+from ckptmigrate.mapping.draft.left import left
+from ckptmigrate.mapping.draft.lines import Line
+from ckptmigrate.mapping.draft.scalars import NAME, quoted
 from ckptmigrate.mapping.names import systems
-from ckptmigrate.runs import collapse, spread
+from ckptmigrate.runs import spread
 from ckptmigrate.table import Checkpoint
 
-SHOWN = 5  # candidates that are named
-LISTED = 40  # lines of names of one kind
 NAMES = (SAME_NAME, NEAREST)  # evidence that names alone give
 BY_NAME = (
     "# Names are believed: no values tell whether two of one shape changed places; `verify --level forward` would."
 )
 MAX_KEY = 900  # characters of a key; YAML allows 1024 bytes
-
-_PLAIN = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./{}+-]|:(?=[A-Za-z0-9]))*", re.ASCII)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 Entries = tuple[tuple[str, str], ...]
 
@@ -58,22 +53,9 @@ def write(
     writer = _Writer()
     writer.head(source, target, evidence, named, separators)
     writer.rules(lines)
-    writer.left(evidence, unturned)
+    writer.unturned(unturned)
+    writer.out += left(evidence, named, separators)
     return Written("\n".join(writer.out) + "\n", writer.places)
-
-
-def quoted(text: str, plain: re.Pattern[str] = _PLAIN) -> str:
-    """Text as a YAML scalar that reads as nothing else."""
-    if plain.fullmatch(text):
-        return text
-    return '"' + "".join(_escape(c) if c in '"\\' or not c.isprintable() else c for c in text) + '"'
-
-
-def _escape(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    number = ord(character)
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 class _Writer:
@@ -131,57 +113,12 @@ class _Writer:
         self.out.append(text)
         self.places[len(self.out)] = line
 
-    def left(self, evidence: Evidence, unturned: Sequence[Line]) -> None:
-        """What is left to decide, as comments."""
-        if unturned:
+    def unturned(self, lines: Sequence[Line]) -> None:
+        """Pairs of which only the way round is left to decide, as comments."""
+        if lines:
             self.out += ["", f"# {UNTURNED[0].upper()}{UNTURNED[1:]}. Under `rules`, with or without `do`:"]
-        for line in unturned:
+        for line in lines:
             self.out += [f"# {text}" for text in _rule(line, quoted(line.source), quoted(line.target))]
-        groups: dict[tuple[str, tuple[Row, ...]], list[Row]] = defaultdict(list)
-        for row, doubt in evidence.doubts.items():
-            if row not in evidence.unturned:
-                groups[doubt.why, doubt.candidates].append(row)
-        unsure = {key: rows for key, rows in groups.items() if key[1]}
-        if unsure:
-            self.out += ["", "# To decide: under `rules`, one line for each (`- {from: ..., to: ...}`), or a `drop`."]
-        said = ""
-        for (why, candidates), rows in sorted(unsure.items(), key=lambda group: group[0][0]):
-            self.out += [f"# {why}:"] * (why != said)
-            said = why
-            self.out += _listed((f"- from: {name}" for name in _collapsed(rows)), LISTED, "")
-            self.out += _listed((f"  to: {name}" for name in _collapsed(candidates)), SHOWN, "  ")
-        unused = [row for (_, candidates), rows in groups.items() if not candidates for row in rows]
-        if unused:
-            self.out += ["", "# Nothing in the target is like these. Under `rules`, to leave them out:"]
-            self.out += _listed((f"- drop: {name}" for name in _collapsed(unused)), LISTED, "")
-        turned = {proof.target for proof in evidence.unturned.values()}
-        unfilled = [row for row in evidence.unfilled if row not in turned]
-        if unfilled:
-            hint = "Under `rules`, with `with: zeros`, `ones`, a number or `template`"
-            self.out += ["", f"# Nothing is proven to fill these. {hint}:"]
-            self.out += _listed((f"- fill: {name}" for name in _collapsed(unfilled)), LISTED, "")
-
-
-def _collapsed(rows: Sequence[Row]) -> list[str]:
-    """Names, many on a line, each line with its number and shapes."""
-    by_name = {row.name: row for row in rows}
-    found = []
-    for run in collapse([row.name for row in rows], [len(row.shape) for row in rows]):
-        is_one = len(run.names) == 1
-        text = quoted(escaped(run.text)) if is_one else _visible(run.text)
-        times = "" if is_one else f"{len(run.names)} of "
-        found.append(f"{text}  # {times}{spread(by_name[name].shape for name in run.names)}")
-    return found
-
-
-def _visible(text: str) -> str:
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
-def _listed(names: Iterator[str], most: int, indent: str) -> list[str]:
-    told = list(names)
-    rest = len(told) - most
-    return [f"#   {text}" for text in told[:most]] + [f"#   {indent}... and {rest} more"] * (rest > 0)
 
 
 def _proof(line: Line) -> str:
@@ -205,8 +142,8 @@ def _tables(lines: Sequence[Line]) -> dict[Entries, str]:
 
 def _table(entries: Entries) -> str:
     if all(one == other for one, other in entries):
-        return f"[{', '.join(quoted(one, _NAME) for one, _ in entries)}]"
-    return "{" + ", ".join(f"{quoted(one, _NAME)}: {quoted(other, _NAME)}" for one, other in entries) + "}"
+        return f"[{', '.join(quoted(one, NAME) for one, _ in entries)}]"
+    return "{" + ", ".join(f"{quoted(one, NAME)}: {quoted(other, NAME)}" for one, other in entries) + "}"
 
 
 def _named(line: Line, tables: Mapping[Entries, str]) -> tuple[str, str]:
