@@ -134,8 +134,8 @@ def convert(
             state_file=place.is_folder,
             on_bytes=_counted(progress, plan_),
         )
-        others = [*kept, *(chosen.template.files if chosen.template else ()), *filter(None, [asked.mapping])]
-        job = _Job(opened, plan_, target, writer, place, write, beside or {}, [*map(Path, others)], draws)
+        others = [Path(file) for file in (*kept, asked.mapping) if file]
+        job = _Job(opened, plan_, target, writer, place, write, beside or {}, others, draws)
         if not dry_run:
             clear_stale(place)  # what a killed run left is no older output
         job, refused = _check(job, chosen, allow_loss, force=force)

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptmigrate.errors import OutputError, output_errors
+from ckptmigrate.errors import DamagedError, OutputError, output_errors
 from ckptmigrate.urls import is_remote
-from ckptmigrate.wire.remote import image
-from ckptmigrate.wire.state_file import STATE_NAME
+from ckptmigrate.wire.names import index_file
+from ckptmigrate.wire.reading import head
+from ckptmigrate.wire.remote import known
+from ckptmigrate.wire.state_file import MAX_STATE_BYTES, STATE_NAME, decode_state, last_part
 
 STAGE_MARK = ".ckptmigrate-"  # in the names of unfinished outputs, and of no others
 _DEVICES = Path("/dev")  # what stands there may lead to a file: `/dev/stdout`
@@ -49,7 +51,7 @@ def destination_of(text: str, default_name: str, *, writes_folder: bool = False)
     Raises:
         OutputError: No path, a name as stages have, or a folder was named, and the format writes a single file.
     """
-    path = image(text) if is_remote(text) else Path(text)
+    path = known(text) if is_remote(text) else Path(text)
     if not text or "\0" in text or (writes_folder and path.name in ("", "..")):
         raise OutputError("is no path", where=repr(text), hint="name the file, the prefix or the folder to write")
     if STAGE_MARK in path.name:
@@ -86,7 +88,7 @@ def existing_outputs(destination: Destination, patterns: Sequence[str]) -> list[
 
 
 def refuse_strange(destination: Destination, existing: Sequence[Path]) -> None:
-    """Raises OutputError when what is to be replaced is a device, or a folder that isn't its output's alone.
+    """Raises OutputError when what is to be replaced is a device, or a folder or state file not of its output alone.
 
     Args:
         destination: Of the output.
@@ -97,6 +99,8 @@ def refuse_strange(destination: Destination, existing: Sequence[Path]) -> None:
         if is_device and old.exists():
             hint = "name a file, which may be a new one"
             raise OutputError("is a device, a pipe or a socket, which no file replaces", where=str(old), hint=hint)
+        if destination.is_folder and old.name == STATE_NAME and old.is_file():
+            _refuse_state(destination, old)
     for folder in (old for old in existing if old.is_dir() and destination.path not in old.parents):
         if folder != destination.path:
             hint = "name another destination, or move the folder away"
@@ -108,13 +112,28 @@ def refuse_strange(destination: Destination, existing: Sequence[Path]) -> None:
             raise OutputError(message, where=str(folder), hint=f"name a new folder: {folder / 'model'}")
 
 
+def _refuse_state(destination: Destination, file: Path) -> None:
+    """Of a folder where others train, the state file says where they go on."""
+    hint = f"name a prefix, which leaves it alone: {destination.path}; or another folder"
+    try:
+        state = decode_state(head(file, MAX_STATE_BYTES), str(file))
+    except (DamagedError, OSError):
+        raise OutputError("is no state file, as an output has one", where=str(file), hint=hint) from None
+    named = [destination.folder / last_part(path) for path in sorted({state.newest, *state.all})]
+    standing = (path for path in named if path.is_file() or index_file(path).is_file())
+    others = [path.name for path in standing if path != destination.path]
+    if others:
+        shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        raise OutputError(f"is the state file of other checkpoints, too: {shown}", where=str(file), hint=hint)
+
+
 def refuse_source(existing: Sequence[Path], sources: Sequence[Path], others: Sequence[Path] = ()) -> None:
     """Raises OutputError when what is to be replaced is read, or holds what is.
 
     Args:
         existing: What stands at the destination.
         sources: The source's files; a state file beside them is the source's, too.
-        others: Templates, mappings, configurations.
+        others: Mappings, configurations; not templates, which one may want to have with other values.
     """
     states = [source.with_name(STATE_NAME) for source in sources]
     for files, role in (([*sources, *states], "the source"), (others, "read from, too")):

@@ -15,7 +15,7 @@ from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
 from ckptmigrate.wire.names import INDEX_SUFFIX, index_file
 from ckptmigrate.wire.reading import head
 from ckptmigrate.wire.sstable import is_table
-from ckptmigrate.wire.state_file import MAX_STATE_BYTES, STATE_NAME, CheckpointState, decode_state
+from ckptmigrate.wire.state_file import MAX_STATE_BYTES, STATE_NAME, CheckpointState, decode_state, last_part
 
 SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 
@@ -211,7 +211,7 @@ def _newest_by_state(file: Path, state: CheckpointState) -> Resolved:
     raise SourceError(
         f"the state file names {state.newest}, which isn't there",
         where=str(file),
-        hint=f"copy the checkpoint beside the state file. {_there(file.parent, _base(state.newest))}",
+        hint=f"copy the checkpoint beside the state file. {_there(file.parent, last_part(state.newest))}",
     )
 
 
@@ -219,23 +219,13 @@ def _places(folder: Path, entry: str) -> Iterator[tuple[Path, str]]:
     """Where an entry of a state file may be: as it says within the folder, beside the file, as it says elsewhere."""
     said = Path(entry)
     inside = not said.is_absolute() and ".." not in said.parts
-    base = _base(entry)
+    base = last_part(entry)
     if inside:
         yield folder / said, ""
     if base:
         yield folder / base, "" if entry == base else f", which names {entry}"
     if not inside:
         yield folder / said, f", OUTSIDE its folder at {entry}"
-
-
-def _base(entry: str) -> str:
-    """The last part of a path of any system.
-
-    >>> _base("C:" + chr(92) + "runs" + chr(92) + "model")
-    'model'
-    """
-    name = re.split(r"[/\\]", entry)[-1]
-    return "" if name in (".", "..") else name
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -71,6 +71,16 @@ def encode_state(state: CheckpointState) -> bytes:
     return "".join(lines).encode("ascii")
 
 
+def last_part(entry: str) -> str:
+    """The last part of a path of any system.
+
+    >>> last_part("C:" + chr(92) + "runs" + chr(92) + "model")
+    'model'
+    """
+    name = re.split(r"[/\\]", entry)[-1]
+    return "" if name in (".", "..") else name
+
+
 def _unquote(text: str) -> str:
     if text[0] not in "\"'":
         return text

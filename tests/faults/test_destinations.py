@@ -173,11 +173,21 @@ def test_what_is_read_is_never_replaced(here, refused, fixtures):
     for words in (
         ["average", "other.npz", "model.npz", "model.npz"],
         ["average", "other.npz", "model.npz", "other.npz"],
-        ["convert", "model.npz", "other.npz", "--to", "npz", "--template", "other.npz"],
         ["convert", "run", "map.yaml", "--to", "npz", "--mapping", "map.yaml"],
         ["port-detection", "ported/pipeline.config", "od", "ported"],
     ):
         assert "which is never written to" in refused(*words, "--force")
+
+
+def test_the_state_file_of_a_training_stays(here, refused):
+    """It says where the training goes on; a prefix leaves it alone, and an older output's is replaced."""
+    shutil.copytree("run", "train")
+    assert "other checkpoints, too: model.ckpt-3" in refused("convert", "run", "train/", "--to", "tf2", "--force")
+    state = Path("train/checkpoint").read_bytes()
+    assert main(["convert", "run", "train/ckpt-0", "--to", "tf2"]) == 0
+    assert Path("train/checkpoint").read_bytes() == state
+    Path("train/checkpoint").write_text("notes")
+    assert "is no state file" in refused("convert", "run", "train/", "--to", "tf2", "--force")
 
 
 @pytest.mark.parametrize("name", ["package.json", "index.html", "batch.json"])
