@@ -90,6 +90,8 @@ def jobs_of(entries: Sequence[Entry], base: Path, written: Collection[str] = ())
 
 def _place(job: Job) -> str:
     """Where its output stands, however that is spelled."""
+    if is_remote(job.destination):
+        return job.destination  # asking the store once for each job takes longer than some jobs do
     try:
         return _real(str(job.place.path))
     except OutputError:

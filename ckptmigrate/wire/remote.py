@@ -9,6 +9,7 @@ its parent's, and leaves them where they are.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -21,10 +22,17 @@ from typing import Any
 
 from ckptmigrate.errors import SourceError, UsageError, output_errors
 from ckptmigrate.urls import ROOTS, is_remote, parts_of
+from ckptmigrate.wire.state_file import STATE_NAME
 from ckptmigrate.wire.store import WHOLE_FOLDER, Entry, listing, read_range
 
 BLOCK = 256 << 10  # bytes: what is fetched at once, at the least
 MAX_REQUEST = 32 << 20  # bytes of one request; who reads on and on gets twice as much each time, up to this
+
+_HINTED = 100  # names
+_INDEXES = (STATE_NAME, ".json")  # files that name others beside them
+_END = re.compile(
+    r"(\.(index|meta|data-.*|safetensors|weights\.h5|[a-z0-9]+)|-(\d{5,}|\?{5})-of-\d{5,})$"
+)  # after the stem
 
 _CHANGED = "wait until nobody writes it, and run this again; a program closes what it opened before"
 
@@ -118,18 +126,45 @@ def image(url: str) -> Path:
     path = _local(url)
     scheme, *names = parts_of(url)
     there = listing(f"{scheme}://{'/'.join(names)}")
-    files = {Path(_root(), *parts_of(name)): name for name in there.files}
+    wanted = list(there.files) if there.is_folder else _related(path.name, there.files)
+    files = {Path(_root(), *parts_of(name)): name for name in wanted}
     with _LOCK, output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = None if there.is_folder else path.parent
         known = [old for old in map(Path, _IMAGES) if path in old.parents or old.parent == beside]
-        _forget({old for old in known if old not in files})
+        _forget({old for old in known if _IMAGES[str(old)].url not in there.files})
         _prune(path)
         if url.endswith("/") and files:
             path.mkdir(exist_ok=True)
         for file, name in files.items():
             _make(there.filesystem, name, file, there.files[name])
     return path
+
+
+def _related(name: str, urls: Iterable[str]) -> list[str]:
+    """Of the files beside one those that its checkpoint may need; where nothing is like it, some for a hint.
+
+    Args:
+        name: The one that is asked for, or a bundle's prefix.
+        urls: Of all of them.
+    """
+    if name.endswith(_INDEXES):
+        return list(urls)
+    stem = _END.sub("", name) or name
+    found = [url for url in urls if url.rpartition("/")[2].startswith(stem)]
+    return found or sorted(urls)[:_HINTED]
+
+
+def known(url: str) -> Path:
+    """The local path of a URL; what is held there is not looked at again.
+
+    Raises:
+        UsageError, SourceError: See `image`.
+    """
+    path = _local(url)
+    with _LOCK:
+        is_held = _user(path) in _USERS
+    return path if is_held else image(url)
 
 
 def hold(url: str) -> Path:

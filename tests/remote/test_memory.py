@@ -14,6 +14,7 @@ import pytest
 from ckptmigrate import convert, diff, verify
 from ckptmigrate.averaging import average
 from ckptmigrate.cli.main import main
+from ckptmigrate.destination import destination_of
 from ckptmigrate.detection.port import PortOptions, port_detection
 from ckptmigrate.doctor import diagnose
 from ckptmigrate.errors import CkptMigrateError, OutputError, SourceError, UsageError
@@ -126,6 +127,33 @@ def test_many_small_variables_are_few_requests(memory: Any, tmp_path: Path, monk
 
 
 @pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize(
+    "name", ["m.safetensors", "run.ckpt-7", "run.ckpt-7.index", "run.ckpt-7.data-00000-of-00001", "v1-?????-of-00002"]
+)
+def test_of_thousands_beside_it_only_its_own_files_are_looked_at(name: str, memory: Any) -> None:
+    own = (
+        "run.ckpt-7.index",
+        "run.ckpt-7.data-00000-of-00001",
+        "m.safetensors",
+        "v1-00000-of-00002",
+        "v1-00001-of-00002",
+    )
+    for file in (*own, *(f"other-{number}.npz" for number in range(300))):
+        memory.pipe_file(f"/bucket/flat/{file}", b"x")
+    with remote.held(f"memory://bucket/flat/{name}") as path:
+        assert {file.name for file in path.parent.iterdir()} < set(own)
+    with remote.held("memory://bucket/flat/none.h5") as path:
+        assert len(list(path.parent.iterdir())) == 100
+
+
+def test_a_destination_is_looked_at_once_while_it_is_held(memory: Any) -> None:
+    with remote.held("memory://bucket/new/m.npz"):
+        memory.pipe_file("/bucket/new/m.npz", b"x")
+        assert not destination_of("memory://bucket/new/m.npz", "").path.exists()
+    assert destination_of("memory://bucket/new/m.npz", "").path.exists()
+    remote.forget(destination_of("memory://bucket/new/m.npz", "").path)
+
+
 def test_a_file_that_changes_meanwhile_is_noticed(memory: Any) -> None:
     upload(memory, DETECTOR, "/bucket/old")
     with open_checkpoint("memory://bucket/old") as checkpoint:
