@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ BASE_MEMORY = 96 << 20  # bytes of a worker: Python, NumPy, an index of 10,000 v
 TENSORS_HELD = 4  # the largest tensor of a checkpoint, its steps, and what is compared
 ATTEMPTS = 2  # of a job whose worker dies
 _TICK = 0.2  # seconds
+_ENDING = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 Listener = Callable[[str, Job, Outcome | None], None]
 
@@ -147,7 +150,7 @@ class _Pool:
         for job in jobs:
             self.asked.listener(WAITING, job, None)
         while self.waiting or self.running:
-            with self._executor() as executor:
+            with self._pool() as executor:
                 try:
                     self._drain(executor)
                 except BrokenExecutor:
@@ -157,17 +160,25 @@ class _Pool:
                     raise
         return self.outcomes
 
-    def _executor(self) -> Executor:
-        if self.asked.executor is not None:
-            return self.asked.executor()
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.asked.workers, context, end_with_parent)
+    @contextmanager
+    def _pool(self) -> Iterator[Executor]:
+        if self.asked.executor is None:
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(self.asked.workers, context, end_with_parent) as executor:
+                yield executor
+            return
+        with _interrupts_held():
+            cluster = self.asked.executor()
+        try:
+            yield cluster
+        finally:
+            with suppress(Exception):  # it may be gone
+                cluster.shutdown(wait=False)  # which cancels what runs
 
     def _stop(self, executor: Executor) -> None:
         """Ends the jobs that run; those of processes of this machine have removed what is half-written by then."""
         if self.asked.executor is not None:
-            executor.shutdown(wait=False)  # of a cluster: it cancels them
-            return
+            return  # a cluster is told so by the end of its pool
         for worker in set(multiprocessing.active_children()) - self.others:
             worker.terminate()
         executor.shutdown(cancel_futures=True)
@@ -195,10 +206,10 @@ class _Pool:
             task = run_alone if self.asked.executor is None else run
             with _interrupts_held():
                 self.running[executor.submit(task, _absolute(job))] = job
-        except BrokenExecutor:
+        except Exception as error:  # noqa: BLE001 a cluster that is gone has its own errors to say so
             self.waiting.appendleft(job)
             self.attempts[job.destination] -= 1
-            raise
+            raise BrokenExecutor from error
 
     def _fits(self, job: Job) -> bool:
         if len(self.running) >= self.asked.workers or self._is_alone():
@@ -247,12 +258,26 @@ class _Pool:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Workers that start meanwhile never hear what a terminal tells to all (Ctrl-C, its end): we end them ourselves."""
+    """While workers start: they never hear what a terminal tells to all (Ctrl-C, its end), for we end them ourselves.
+
+    We hear it once they have started, or they would miss half of what they are told at first. Blocking it is not enough
+    for that: the system then gives it to another thread, and Python to this one.
+    """
+    told: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    heard = {number: signal.getsignal(number) for number in _ENDING if is_main and callable(signal.getsignal(number))}
+    for number in heard:
+        signal.signal(number, lambda number, _: told.append(number))
+    resource_tracker.ensure_running()  # which would let them through again when the first worker starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+        for late in told:
+            signal.raise_signal(late)
 
 
 def _absolute(job: Job) -> Job:
