@@ -248,7 +248,8 @@ class _Loader:
         )
 
     def _template(self, file: File, node: Node) -> Path | None:
-        path = (file.path.parent / file.reader.text(node, "`template`")).resolve()
+        name = file.reader.text(node, "`template`").replace("\0", "\\0")
+        path = Path(os.path.realpath(file.path.parent / name))  # Path.resolve raises of links in a circle
         if not self._may_read(path):
             file.reader.complaints.add(node.line, "the template lies outside of the mapping's folder tree")
         elif not _is_file(path):

@@ -128,7 +128,8 @@ def parse_yaml(text: str, file: str) -> Map:
         ) from error
     complaints.settle()
     if not isinstance(top, Map):
-        raise MappingError("holds no keys", where=complaints.where(1), hint="a mapping file begins with `ckptmigrate: 1`")
+        hint = "a mapping file begins with `ckptmigrate: 1`"
+        raise MappingError("holds no keys", where=complaints.where(1), hint=hint)
     return top
 
 

@@ -79,6 +79,7 @@ WRONG = [  # text, line, part of the message
     ("source: {requires: ['a{']}", 2, "isn't closed"),
     ("target: {template: no.json}", 2, "doesn't exist"),
     ("target: {template: ../../no.json}", 2, "outside"),
+    ('target: {template: "a\\0b"}', 2, "doesn't exist"),
     ("optimizers: [Adam]", 2, "with from, variables"),
     ("optimizers:\n  - {from: Adam, hyper: {learning_rate: fast}}", 3, "decimal number"),
     ("optimizers:\n  - {form: Adam}", 3, "no key 'form'"),
@@ -99,6 +100,13 @@ def test_complaints(write, text, line, message):
 
     found = complaints(write(text))
     assert any(where == str(line) and re.search(message, said) for where, said, _ in found), found
+
+
+def test_a_template_that_is_a_link_to_itself(write, tmp_path):
+    (tmp_path / "t.json").symlink_to("t.json")
+    assert [said for _, said, _ in complaints(write("target: {template: t.json}"))] == [
+        "the template t.json doesn't exist"
+    ]
 
 
 def test_everything_wrong_is_told_at_once(write):
