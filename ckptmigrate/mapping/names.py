@@ -61,6 +61,10 @@ class Names:
             return [Found(self.checkpoint.variables[name]) for name in dict.fromkeys(found)]
         return self._find_open(text, is_ending)
 
+    def spoken(self, variable: str) -> str:
+        """What a rule calls a variable: its own name, or that of the one system."""
+        return next((name for _, name in self.of[variable]), variable)
+
     def fitting(self, pattern: Pattern) -> Iterable[Variable]:
         """The variables that go by a name the pattern fits, their order kept."""
         for variable, names in self.of.items():

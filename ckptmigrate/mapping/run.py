@@ -129,7 +129,7 @@ class Run:
             else:
                 self.unmatched.append(name)
                 side = "to" if self.reverse else "from"
-                hint = f"add a rule with `{side}: {name}`, or leave it out: --drop '{name}'"
+                hint = f"add a rule with `{side}: {self.source.spoken(name)}`, or leave it out: --drop '{name}'"
                 hint = "" if len(self.unmatched) > 1 else hint  # once is enough
                 self.complain("unmatched", name, "no rule takes it", mapping.name, hint)
 
@@ -284,7 +284,7 @@ class Run:
         for variable in self.template.checkpoint.variables.values():
             if variable.name not in written and variable.role in LOSSY_ROLES:
                 self.unfilled.append(variable.name)
-                hint = f"- {{fill: {variable.name}, with: zeros}}  # or ones, a number, template"
+                hint = f"- {{fill: {self.template.spoken(variable.name)}, with: zeros}}  # or ones, a number, template"
                 self.complain("unfilled", variable.name, "nothing fills this variable of the template", hint=hint)
 
 

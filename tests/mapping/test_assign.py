@@ -142,6 +142,19 @@ def test_any_of_its_names(run, checkpoint, variable):
         run("rename: {a: b}", source, names="h5_path")
 
 
+def test_hints_speak_of_the_names_that_the_mapping_speaks_of(run, checkpoint, variable):
+    source = checkpoint([variable("m/l-0/kernel", full_name="old/kernel")])
+    template = checkpoint([variable("m/l-1/kernel", full_name="new/kernel")])
+    sides = "source: {names: full_name}\ntarget: {names: full_name}\n"
+    hints = [issue.hint for issue in run(sides, source, template).findings]
+    assert [hint.partition("`, or")[0] for hint in hints] == [
+        "add a rule with `from: old/kernel",
+        "- {fill: new/kernel, with: zeros}  # or ones, a number, template",
+    ]
+    settled = run(f"{sides}rules:\n  - {{drop: old/kernel, why: no}}\n  {hints[1]}", source, template)
+    assert found(settled) == []
+
+
 def test_a_drop_needs_no_single_reading_of_names(run, checkpoint, variable):
     source = checkpoint([variable("m/aux/kernel", full_name="aux/kernel")])
     assignment = run("rules:\n  - {drop: '{x:path}/kernel', why: no}", source)
