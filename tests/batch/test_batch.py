@@ -260,7 +260,7 @@ def test_a_worker_that_dies_takes_no_other_job_with_it(folder: Path, terminal: C
 def test_a_dask_cluster(folder: Path, terminal: Callable[..., Any]) -> None:
     """Several workers, one of which is killed on the way."""
     distributed = pytest.importorskip("distributed", reason="the dask extra isn't installed")
-    with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         engine = f"dask:{cluster.scheduler_address}"
         words = ("batch", "batch.yaml", "--jobs", "2", "--engine", engine, "--report", "report.json")
         running = terminal(80, folder, *words)
