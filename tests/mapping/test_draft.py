@@ -438,3 +438,15 @@ def test_what_nothing_is_like_is_a_drop_once_its_marks_are_taken_off(drafted):
     rules = "".join(f"{line[2:]}\n" for line in text.splitlines() if line.startswith("#   - {drop"))
     (rule,) = loads(f"ckptmigrate: 1\ntitle: decided\nrules:\n{rules}", "draft.yaml").rules
     assert str(rule) == "drop old/{{{i:0..2}}}/lstm/kernel"
+
+
+def test_a_tensor_beside_a_proven_one_goes_by_its_last_segment(drafted):
+    near, far = {}, {}
+    for i, (a, b) in enumerate(((8, 8), (8, 16))):
+        near |= {f"net/sep{i}/depthwise_kernel": (3, 3, 8, 1), f"net/sep{i}/pointwise_kernel": (1, 1, a, b)}
+        far |= {f"s{'xy'[i]}/depthwise_kernel": (3, 3, 8, 1), f"s{'xy'[i]}/pointwise_kernel": (1, 1, a, b)}
+    near |= {"net/e/table": (7, 5), "net/e/left": (5, 5), "net/e/right": (5, 5)}
+    far |= {"f/table": (7, 5), "f/upper": (5, 5), "f/lower": (5, 5)}
+    found = pairs(drafted(near, far, values=False))
+    assert found["net/sep1/depthwise_kernel"] == "sy/depthwise_kernel"
+    assert not {"net/e/left", "net/e/right"} & found.keys()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ckptmigrate.mapping.draft.holes import Places
-from ckptmigrate.mapping.draft.rows import COMMON, TENSOR, UNKNOWN, Family, Row, parts
+from ckptmigrate.mapping.draft.rows import COMMON, TENSOR, UNKNOWN, Family, Row, leaf_of, parts
 
 NEAREST, FAMILY, ONLY, BESIDE = (
     "nearest name",
@@ -219,7 +219,7 @@ class _Search:
 def beside(
     proven: Mapping[Row, Row], near: Iterable[Row], far: Iterable[Row], kind: KindOf, scope: Callable[[Row], str]
 ) -> dict[Row, Row]:
-    """Vectors that stand in one scope with a proven variable: its bias, its statistics.
+    """What stands in one scope with a proven variable: its bias, its statistics; a tensor of one last segment.
 
     Args:
         proven: The pairs there are.
@@ -233,16 +233,21 @@ def beside(
         back[scope(other)].add(scope(one))
     there: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in far:
-        there[scope(row), row.role].append(row)
+        there[scope(row), _part(row)].append(row)
     here: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in near:
-        here[scope(row), row.role].append(row)
+        here[scope(row), _part(row)].append(row)
     found = {}
-    for (home, role), rows in here.items():
-        if role in (TENSOR, UNKNOWN) or len(homes[home]) != 1 or len(rows) != 1:
+    for (home, part), rows in here.items():
+        if len(homes[home]) != 1 or len(rows) != 1:
             continue
         place = next(iter(homes[home]))
-        matches = there.get((place, role), [])
+        matches = there.get((place, part), [])
         if len(back[place]) == len(matches) == 1 and kind(rows[0]) == kind(matches[0]):
             found[rows[0]] = matches[0]
     return found
+
+
+def _part(row: Row) -> str:
+    """Which part of its layer a row is: what it is for, or its last segment, where that says no more."""
+    return leaf_of(row.name) if row.role in (TENSOR, UNKNOWN) else row.role
