@@ -101,15 +101,16 @@ def refuse_strange(destination: Destination, existing: Sequence[Path]) -> None:
             raise OutputError("is a device, a pipe or a socket, which no file replaces", where=str(old), hint=hint)
         if destination.is_folder and old.name == STATE_NAME and old.is_file():
             _refuse_state(destination, old)
-    for folder in (old for old in existing if old.is_dir() and destination.path not in old.parents):
-        if folder != destination.path:
+    for folder in (old for old in existing if old.is_dir()):
+        if destination.path not in (folder, *folder.parents):
             hint = "name another destination, or move the folder away"
             raise OutputError("is a folder, where a file of the output goes", where=str(folder), hint=hint)
         strange = sorted(path.name for path in folder.iterdir() if path not in existing)
-        if strange:
+        is_listed = folder == destination.path or any(old.parent == folder for old in existing)
+        if strange and is_listed:
             shown = ", ".join(strange[:_SHOWN]) + (", ..." if len(strange) > _SHOWN else "")
             message = f"is a folder that holds other things, which would be lost: {shown}"
-            raise OutputError(message, where=str(folder), hint=f"name a new folder: {folder / 'model'}")
+            raise OutputError(message, where=str(folder), hint=f"name a new folder: {destination.path / 'model'}")
 
 
 def _refuse_state(destination: Destination, file: Path) -> None:

@@ -68,7 +68,8 @@ class Stage:
         """
         target = self.destination.folder
         with output_errors(target), _lock(target):
-            replaced = sorted(existing, key=lambda path: path.name != commit)
+            outer = [old for old in existing if old.parent == target]  # what lies in a folder goes with it
+            replaced = sorted(outer, key=lambda path: path.name != commit)
             note = _Note(commit, files, [old.name for old in replaced])
             (self.folder / NOTE).write_text(json.dumps(note), encoding="ascii")
             (self.folder / REPLACED).mkdir()

@@ -337,6 +337,11 @@ def test_a_folder_that_holds_other_things(tmp_path: Path) -> None:
     put_folder(tmp_path)
     destination = Destination(tmp_path, "model")
     refuse_strange(destination, existing_outputs(destination, PATTERNS))
+    listed = (*PATTERNS, "model/variables/data")
+    refuse_strange(destination, existing_outputs(destination, listed))
+    (tmp_path / "model" / "variables" / "data.bak").write_text("")
+    with pytest.raises(OutputError, match=r"would be lost: data\.bak"):
+        refuse_strange(destination, existing_outputs(destination, listed))
     (tmp_path / "model" / "thesis.tex").write_text("")
     with pytest.raises(OutputError, match=r"would be lost: thesis\.tex"):
         refuse_strange(destination, existing_outputs(destination, PATTERNS))

@@ -80,6 +80,18 @@ def test_a_saved_model_goes_and_comes(memory: Any, tmp_path: Path) -> None:
     assert objects_of(memory, "/bucket/new") == files_of(tmp_path / "new")
 
 
+def test_what_lies_beside_a_saved_model_stays(memory: Any) -> None:
+    """Under the names of its parts."""
+    source = FIXTURES / "savedmodel" / "keras3_saved" / "model"
+    beside = ["/bucket/variables/mine", "/bucket/assets/mine", "/bucket/saved_model.pb"]
+    for name in beside:
+        memory.pipe_file(name, b"mine")
+    for force in (False, True):
+        report = convert(source, "memory://bucket/new", to="savedmodel", template=str(source), force=force)
+        assert report.verdict == "verified", report.issues
+    assert [memory.cat_file(name) for name in beside] == [b"mine"] * 3
+
+
 class Counting:
     """Counts what is asked of a store."""
 

@@ -26,6 +26,7 @@ from ckptmigrate.issues import Issue
 from ckptmigrate.table import Checkpoint
 from ckptmigrate.wire.output_file import write_file
 from ckptmigrate.wire.reading import stream
+from ckptmigrate.wire.state_file import STATE_NAME
 
 
 class SavedModelWriter:
@@ -45,7 +46,8 @@ class SavedModelWriter:
     def outputs(self, name: str) -> tuple[str, ...]:
         """The folder, and all that may lie in one that is replaced."""
         plain = escape(name)
-        parts = (PROTO, KERAS_METADATA, FINGERPRINT, HUB_MODULE, VARIABLES, *ASSETS)
+        bundle = (f"{VARIABLES}/{part}" for part in (*bundles.outputs(VARIABLES), STATE_NAME))
+        parts = (PROTO, KERAS_METADATA, FINGERPRINT, HUB_MODULE, VARIABLES, *bundle, *ASSETS)
         return (plain, *(f"{plain}/{part}" for part in parts))
 
     def keys(self, checkpoint: Checkpoint) -> Mapping[tuple[str, str, str], str]:
