@@ -450,3 +450,13 @@ def test_a_tensor_beside_a_proven_one_goes_by_its_last_segment(drafted):
     found = pairs(drafted(near, far, values=False))
     assert found["net/sep1/depthwise_kernel"] == "sy/depthwise_kernel"
     assert not {"net/e/left", "net/e/right"} & found.keys()
+
+
+def test_a_question_about_whole_layers_shows_all_shapes(drafted):
+    near = {f"net/{n}/{leaf}": shape for n in "qk" for leaf, shape in (("bias", (6,)), ("kernel", (6, 6)))} | {
+        "e": (7, 6)
+    }
+    far = {name.replace("net", "mha").replace("/q", "/one").replace("/k/", "/two/"): one for name, one in near.items()}
+    lines = drafted(near, far, values=False).text.splitlines()
+    assert "#   - from: net/q/{x}  # 2 of [6] or [6,6]: bias, kernel" in lines
+    assert "#     to: mha/two/{x}  # 2 of [6] or [6,6]" in lines

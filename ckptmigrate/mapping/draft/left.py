@@ -130,9 +130,15 @@ def _collapsed(
         rows = [row for name in run.names for row in named[name]]
         text = quoted(pattern + leaf, plain) if pattern else visible(run.text + leaf)
         times = "" if len(rows) == 1 else f"{len(rows)} of "
-        is_one_rank = len({len(row.shape) for row in rows}) == 1
-        found.append((text, f"# {times}{spread(row.shape for row in rows) if is_one_rank else 'several ranks'}"))
+        found.append((text, f"# {times}{_shapes(rows)}"))
     return found
+
+
+def _shapes(rows: Sequence[Row]) -> str:
+    by_rank: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for row in rows:
+        by_rank[len(row.shape)].append(row.shape)
+    return " or ".join(spread(by_rank[rank]) for rank in sorted(by_rank))
 
 
 def _listed(lines: Sequence[str], most: int, indent: str = "") -> list[str]:
