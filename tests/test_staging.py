@@ -333,6 +333,35 @@ def test_a_killed_run_leaves_a_whole_folder(point: str, left: str, tmp_path: Pat
     assert (tmp_path / "model" / "graph.pb").read_text() == left
 
 
+KILLED_WITHOUT_LINKS = """
+import os, sys
+from pathlib import Path
+from ckptmigrate import destination, staging
+def link(*_):
+    raise PermissionError(1, "Operation not permitted")
+def rename(*paths, real=staging._rename_new):
+    real(*paths)
+    os._exit(9)
+os.link, staging._rename_new = link, rename
+to = destination.Destination(Path(sys.argv[1]), "model")
+files = ("model.data", "model.index")
+with staging.stage(to) as staged:
+    for name in files:
+        (staged.folder / name).write_text("new")
+    staged.publish(files, "model.index", existing=destination.existing_outputs(to, files))
+"""
+
+
+def test_a_run_that_was_killed_where_there_are_no_links_is_taken_back_whole(tmp_path: Path) -> None:
+    """Its data file stands already, its index doesn't."""
+    write(tmp_path, "old")
+    done = subprocess.run([sys.executable, "-c", KILLED_WITHOUT_LINKS, str(tmp_path)], check=False)
+    assert (done.returncode, (tmp_path / "model.data").read_text()) == (9, "new")
+    clear_stale(Destination(tmp_path, "model"))
+    assert names(tmp_path) == list(FILES)
+    assert [(tmp_path / name).read_text() for name in FILES] == ["old", "old"]
+
+
 def test_a_folder_that_holds_other_things(tmp_path: Path) -> None:
     put_folder(tmp_path)
     destination = Destination(tmp_path, "model")
