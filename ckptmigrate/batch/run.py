@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from ckptmigrate.batch.engines import Cluster
 from ckptmigrate.batch.jobs import Job, jobs_of
 from ckptmigrate.batch.ledger import DONE, FAILED, SKIPPED, STARTED, WAITING, Ledger
 from ckptmigrate.batch.manifest import Entry
@@ -173,7 +174,7 @@ class _Pool:
             yield cluster
         finally:
             with suppress(Exception):  # it may be gone
-                cluster.shutdown(wait=False)  # which cancels what runs
+                cluster.shutdown(cancel_futures=True)
 
     def _stop(self, executor: Executor) -> None:
         """Ends the jobs that run; those of processes of this machine have removed what is half-written by then."""
@@ -188,6 +189,8 @@ class _Pool:
             while self.waiting and self._fits(self.waiting[0]):
                 self._submit(executor, self.waiting.popleft())
             ended, _ = wait(self.running, timeout=_TICK, return_when=FIRST_COMPLETED)
+            if not ended and isinstance(executor, Cluster) and executor.is_gone:
+                raise BrokenExecutor
             for future in ended:
                 try:
                     outcome = future.result()
@@ -206,7 +209,7 @@ class _Pool:
             task = run_alone if self.asked.executor is None else run
             with _interrupts_held():
                 self.running[executor.submit(task, _absolute(job))] = job
-        except Exception as error:  # noqa: BLE001 a cluster that is gone has its own errors to say so
+        except Exception as error:  # a cluster that is gone has its own to say so
             self.waiting.appendleft(job)
             self.attempts[job.destination] -= 1
             raise BrokenExecutor from error

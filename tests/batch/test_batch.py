@@ -22,6 +22,7 @@ import pytest
 
 from ckptmigrate import formats
 from ckptmigrate.batch import BatchOptions, Entry, batch
+from ckptmigrate.batch.engines import engine_of
 from ckptmigrate.batch.jobs import Job
 from ckptmigrate.batch.run import _interrupts_held
 from ckptmigrate.batch.summary import html
@@ -293,6 +294,34 @@ def test_an_interrupt_waits_until_a_worker_has_started(number: signal.Signals) -
         for end in told:
             os.close(end)
     assert reached
+
+
+def test_an_interrupted_dask_cluster_ends_in_silence(folder: Path, terminal: Callable[..., Any]) -> None:
+    """Its workers would each say a traceback."""
+    pytest.importorskip("distributed", reason="the dask extra isn't installed")
+    running = terminal(80, folder, "batch", "batch.yaml", "--jobs", "2", "--engine", "dask")
+    running.wait_for(ONE_ENDED)
+    running.press(b"\x03")
+    shown = running.end()
+    assert "goes on" in shown
+    assert "distributed" not in shown
+
+
+def test_a_scheduler_that_dies_is_told(folder: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="the dask extra isn't installed")
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+
+    def listen(status: str, _job: Any, _outcome: Any) -> None:
+        if status == "done":
+            cluster.close()
+
+    engine = engine_of(f"dask:{cluster.scheduler_address}", 1)
+    asked = [Entry("models/*/model.ckpt*.index", "new/{parent}.npz", {"to": "npz"})]
+    with pytest.raises(UsageError, match="nobody answers"):
+        batch(asked, folder / "ledger.jsonl", folder, BatchOptions(executor=engine, listener=listen))
+    report = batch(asked, folder / "ledger.jsonl", folder, BatchOptions(executor=Here, resume=True))
+    assert report.counts["failed"] == 0
+    assert report.counts["skipped"] >= 1
 
 
 def test_interrupted_it_waits_for_no_job(tmp_path: Path) -> None:
