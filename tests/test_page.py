@@ -127,3 +127,10 @@ def test_what_starts_anew_is_drawn_beside_what_was(tmp_path: Path) -> None:
     (drawn,) = made.details["histograms"]
     assert (drawn["name"], sum(drawn["before"]), sum(drawn["after"])) == ("conv/kernel", 72, 126)
     assert "normal, seed 0" in page(made)
+
+
+def test_scopes_of_tf2_fit_a_phone() -> None:
+    old, new = "model/classifier/kernel", "model/layer_with_weights-22/kernel"
+    made = page(report(Row(old, "", new, "equal", (old,), "inverse")))
+    (widest,) = re.findall(r"max-width:max\(100%, (\d+)px\)", made)
+    assert int(widest) <= 390 - 2 * 16  # what is left between the margins: more scrolls, and hides the number

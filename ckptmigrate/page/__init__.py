@@ -23,6 +23,7 @@ VERDICTS = {
 PROOFS = {"by inverse": "proven by inverse", "by recomputation": "computed again"}
 MAX_SCOPES = 14  # on each side of the picture; the rest stands together
 SCOPE_DEPTH = 2
+SMALLEST = 0.65  # of its size: what the picture shrinks to before it scrolls; letters of 7.5 px, TF2's names on a phone
 LETTER, BAND = 7.0, 200  # widths in the picture: of a letter, and of what lies between the two sides
 STATISTICS = frozenset({"moving_mean", "moving_variance", "running_mean", "running_var"})
 
@@ -191,7 +192,9 @@ def _picture(rows: Sequence[Row]) -> Iterator[str]:
     start, end = (LETTER * max(len(_short(name)) for name in side) + 10 for side in (left, right))
     width, height = start + BAND + end, 26 * max(len(left), len(right)) + 10
     yield "<h2>By scope</h2><div class='wide' tabindex='0' role='group' aria-label='Picture of the scopes'>"
-    size = f"viewBox='0 0 {width:.0f} {height}' style='width:{width:.0f}px; max-width:max(100%, {0.7 * width:.0f}px)'"
+    size = (
+        f"viewBox='0 0 {width:.0f} {height}' style='width:{width:.0f}px; max-width:max(100%, {SMALLEST * width:.0f}px)'"
+    )
     yield f"<svg {size} role='img' aria-label='From scope to scope'>"
     most, far, turn = max(bands.values()), start + BAND, BAND / 2.4
     for (a, b), number in bands.items():
