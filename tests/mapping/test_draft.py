@@ -460,3 +460,11 @@ def test_a_question_about_whole_layers_shows_all_shapes(drafted):
     lines = drafted(near, far, values=False).text.splitlines()
     assert "#   - from: net/q/{x}  # 2 of [6] or [6,6]: bias, kernel" in lines
     assert "#     to: mha/two/{x}  # 2 of [6] or [6,6]" in lines
+
+
+def test_a_bias_is_no_candidate_for_a_kernel_of_as_many_numbers(drafted):
+    near = {"gates/bias": (14,), "query/bias": (12,), "w": (5, 9)}
+    far = {"out/kernel": (7, 2), "mha/one/bias": (3, 4), "mha/one/kernel": (4, 3), "v": (5, 9)}
+    unsure = drafted(near, far, values=False).unsure
+    assert unsure["gates/bias"] == ()
+    assert unsure["query/bias"] == ("mha/one/bias",)

@@ -9,7 +9,7 @@ from operator import mul
 from typing import NamedTuple
 
 from ckptmigrate.mapping.draft.guesses import Kind, KindOf
-from ckptmigrate.mapping.draft.rows import UNKNOWN, Extents, Row
+from ckptmigrate.mapping.draft.rows import UNKNOWN, Extents, Row, leaf_of
 
 ALIKE_SHAPES = "their shapes are equal, nothing tells which is which"
 OTHER_VALUES = "other variables of the two files hold equal values, these and theirs differ"
@@ -78,5 +78,7 @@ def _is_regrouped(one: Row, other: Row) -> bool:
     """Whether neighbouring axes of the one, taken together, are the axes of the other, as with heads of attention."""
     if one.extents == other.extents:
         return UNKNOWN in (one.role, other.role)
+    if 1 in (len(one.extents), len(other.extents)) and leaf_of(one.name) != leaf_of(other.name):
+        return False  # a bias becomes a bias
     ends = [set(accumulate(row.extents, mul)) for row in (one, other)]
     return ends[0] <= ends[1] or ends[1] <= ends[0]
