@@ -136,6 +136,7 @@ def draft(
     as_json: Json = False,
 ) -> None:
     """Write a mapping for two checkpoints. What is certain as rules, the rest as comments to decide."""
+    output = "" if output == "-" else output
 
     def command() -> Answer:
         from ckptmigrate.destination import destination_of, refuse_source, refuse_strange

@@ -48,6 +48,9 @@ def test_without_a_file_the_mapping_is_printed(
     text = capsys.readouterr().out
     assert main(["mapping", "draft", old, new, "-o", str(out)]) == 0
     assert out.read_text() == text
+    assert main(["mapping", "draft", old, new, "-o", "-"]) == 0
+    assert capsys.readouterr().out.endswith(text)
+    assert not Path("-").exists()
 
 
 def test_what_it_does_not_write_over(files: tuple[str, str, Path], capsys: pytest.CaptureFixture[str]) -> None:
