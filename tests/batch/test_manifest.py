@@ -150,6 +150,16 @@ def test_no_job_replaces_the_source_of_another(tmp_path: Path) -> None:
     assert len(issues) == 2
 
 
+def test_what_the_next_run_sees_by_itself_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(str(Path(f"/proc/self/fd/{handle}").readlink())))
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for status, count in (("started", 0), ("skipped", 0), ("started", 0), ("done", 1), ("failed", 2)):
+        ledger.append({"status": status, "src": "a", "dst": "b"})
+        assert synced == [str(ledger.path)] * count
+    assert len(ledger.read()) == 5
+
+
 @pytest.mark.parametrize("text", ["my thesis", "my thesis\n", "[]\n"])
 def test_a_file_that_is_no_ledger_stays(text: str, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
