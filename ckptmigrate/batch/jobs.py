@@ -74,6 +74,7 @@ def jobs_of(entries: Sequence[Entry], base: Path, written: Collection[str] = ())
             continue
         if not found:
             hint = f"it starts from {base.absolute()}; `~` and {{a,b}} are the shell's: write them out"
+            hint = "check the bucket, and the folders in it" if is_remote(entry.source) else hint
             issues.append(Issue("entry", "error", entry.source, "nothing fits this pattern", hint, entry.where))
         for job in found:
             same = rivals.setdefault(_place(job), [])
@@ -130,12 +131,12 @@ def _jobs_of(entry: Entry, base: Path, written: Collection[str]) -> Iterator[Job
 
 def _target(entry: Entry, source: str, base: Path) -> str:
     """The output's path; a folder stays a folder."""
-    path = PurePosixPath(source)
+    path, fixed = PurePosixPath(source), fixed_part(entry.source)
     holes = {
         "stem": path.name if os.path.isdir(source) else _stem(path.name),  # noqa: PTH112 it may be a URL
         "name": path.name,
         "parent": path.parent.name,
-        "folder": _folder(path.parent, PurePosixPath(base / fixed_part(entry.source))),
+        "folder": _folder(path.parent, PurePosixPath(fixed if is_remote(source) else base / fixed)),
     }
     text = _HOLE.sub(lambda found: holes[found[1]], entry.target)
     scheme, mark, rest = text.rpartition("://")

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ckptmigrate.errors import CkptMigrateError
 from ckptmigrate.formats.paths import SAVED_MODEL, resolve
-from ckptmigrate.urls import is_remote
+from ckptmigrate.urls import is_remote, parts_of
 from ckptmigrate.wire import store
 from ckptmigrate.wire.names import INDEX_SUFFIX
 from ckptmigrate.wire.state_file import STATE_NAME
@@ -38,8 +38,7 @@ def sources_of(source: str, base: Path) -> list[str]:
         SourceError: A path at which there is nothing; a store that can't be listed.
     """
     if is_remote(source):
-        urls = store.glob(source) if glob.has_magic(source) else [source]
-        return list(dict.fromkeys(url.removesuffix(INDEX_SUFFIX) for url in urls if _may_be_source(url)))
+        return _in_store(source) if glob.has_magic(source) else [source.removesuffix(INDEX_SUFFIX)]
     if not is_pattern(source, base):
         return [str(resolve(base / source).path)]
     found = [Path(name) for name in matches(base, source)]
@@ -118,10 +117,27 @@ def _folders(top: str) -> Iterator[str]:
                 (links if entry.is_symlink() else folders).append(entry.path)
 
 
-def _may_be_source(url: str) -> bool:
-    """Of a bundle's files the index stands for all."""
-    name = PurePosixPath(url).name
-    return not _PART.search(name) and name != STATE_NAME
+def _in_store(pattern: str) -> list[str]:
+    """What a pattern of URLs fits, by names alone: not the parts of what is among them, nor the folders on the way."""
+    urls = [url for url in store.glob(pattern) if not _PART.search(url) and PurePosixPath(url).name != STATE_NAME]
+    models = {url.rpartition("/")[0] for url in urls if PurePosixPath(url).name in SAVED_MODEL}
+    ways = {folder for url in urls for folder in _folders_of(url)}
+    there: dict[str, bool] = {}
+    found: dict[str, None] = {}
+    for url in urls:
+        if inside := models & _folders_of(url):
+            found[min(inside, key=len)] = None
+        elif url not in ways:
+            whole = next((w for shard, index in _SHARDS if (w := shard.sub(index, url)) != url), url)
+            if whole not in there:
+                there[whole] = whole == url or bool(store.glob(whole))
+            found[(whole if there[whole] else url).removesuffix(INDEX_SUFFIX)] = None
+    return list(found)
+
+
+def _folders_of(url: str) -> set[str]:
+    scheme, *names = parts_of(url)
+    return {f"{scheme}://{'/'.join(names[:end])}" for end in range(1, len(names))}
 
 
 def _checkpoints(paths: Sequence[Path]) -> Iterator[Path]:

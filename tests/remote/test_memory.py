@@ -13,6 +13,8 @@ import pytest
 
 from ckptmigrate import convert, diff, verify
 from ckptmigrate.averaging import average
+from ckptmigrate.batch import Entry
+from ckptmigrate.batch.jobs import jobs_of
 from ckptmigrate.cli.main import main
 from ckptmigrate.destination import destination_of
 from ckptmigrate.detection.port import PortOptions, port_detection
@@ -390,3 +392,34 @@ def test_bad_urls_are_told(case: str, memory: Any) -> None:
         open_checkpoint(url)
     assert url.partition("/..")[0] in str(caught.value)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("pattern", "made"),
+    [
+        ("old/**", ["export", "m", "run/model.ckpt-1", "w"]),
+        ("old/**/*.safetensors", ["m"]),
+        ("old/**/*.pb", ["export"]),
+        ("old/*/*.index", ["run/model.ckpt-1"]),
+        ("old/r*", ["run"]),
+    ],
+)
+def test_patterns_of_urls_take_each_checkpoint_once(pattern: str, made: list[str], memory: Any) -> None:
+    for name in (
+        "run/model.ckpt-1.index",
+        "run/model.ckpt-1.data-00000-of-00001",
+        "run/checkpoint",
+        "export/saved_model.pb",
+        "export/variables/variables.index",
+        "m-00001-of-00002.safetensors",
+        "m-00002-of-00002.safetensors",
+        "m.safetensors.index.json",
+        "w.weights.json",
+        "w_00000.weights.h5",
+    ):
+        memory.pipe_file(f"/bucket/old/{name}", b"")
+    jobs, issues = jobs_of(
+        [Entry(f"memory://bucket/{pattern}", "memory://bucket/new/{folder}/{stem}", {"to": "tf1"})], Path()
+    )
+    assert issues == []
+    assert sorted(job.destination for job in jobs) == [f"memory://bucket/new/{name}" for name in made]
