@@ -227,6 +227,7 @@ def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progres
         if job.source.files:
             copy_mode(job.source.files[0], [staged.folder / name for name in written.files])
         old = existing_outputs(job.destination, _outputs(job)) if force else []
+        refuse_strange(job.destination, old)  # as it is now
         staged.publish(written.files, written.commit, existing=old)
     return _report(job, verdict, rows, allow_loss, written)
 

@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,8 @@ class Stage:
             outer = [old for old in existing if old.parent == target]  # what lies in a folder goes with it
             replaced = sorted(outer, key=lambda path: path.name != commit)
             note = _Note(commit, files, [old.name for old in replaced])
-            (self.folder / NOTE).write_text(json.dumps(note), encoding="ascii")
+            write: Callable[[Path, bytes], object] = write_file if replaced else Path.write_bytes
+            write(self.folder / NOTE, json.dumps(note).encode("ascii"))  # a power cut must leave what is to be put back
             (self.folder / REPLACED).mkdir()
             try:
                 for old in replaced:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from ckptmigrate.cli.main import main
+from ckptmigrate.conversion import convert
+from ckptmigrate.errors import OutputError
 
 
 @pytest.fixture
@@ -177,6 +179,18 @@ def test_what_is_read_is_never_replaced(here, refused, fixtures):
         ["port-detection", "ported/pipeline.config", "od", "ported"],
     ):
         assert "which is never written to" in refused(*words, "--force")
+
+
+def test_what_is_put_into_an_older_output_meanwhile_stays(here):
+    convert("run", "out", to="savedmodel")
+
+    def put(*_):
+        Path("out/mine").touch()
+
+    with pytest.raises(OutputError, match="would be lost: mine"):
+        convert("run", "out", to="savedmodel", force=True, progress=put)
+    assert Path("out/mine").exists()
+    assert Path("out/saved_model.pb").exists()
 
 
 def test_the_state_file_of_a_training_stays(here, refused):
