@@ -196,8 +196,8 @@ class _Pool:
                     outcome = future.result()
                 except BrokenExecutor:  # a worker of this machine died, and its pool with it
                     raise
-                except Exception:  # noqa: BLE001 a cluster lost the worker, and has its own errors to say so
-                    self._once_more(self.running.pop(future))
+                except Exception as error:  # noqa: BLE001 a cluster lost the worker, and has its own errors to say so
+                    self._once_more(self.running.pop(future), f"no worker could run it: {error}")
                 else:
                     self._end(self.running.pop(future), outcome)
 
@@ -241,13 +241,12 @@ class _Pool:
                 self._once_more(job)
         self.running.clear()
 
-    def _once_more(self, job: Job) -> None:
+    def _once_more(self, job: Job, text: str = "its worker died: out of memory, or killed") -> None:
         """A job whose worker died is tried again, alone."""
         if self.attempts[job.destination] < ATTEMPTS:
             self.suspects.add(job.destination)
             self.waiting.append(job)
             return
-        text = "its worker died: out of memory, or killed"
         hint = "fewer --jobs, or --max-memory; the next run with --resume tries it again"
         issue = Issue("worker", "error", job.source, text, hint)
         self._end(job, Outcome(job, FAILED, issues=(issue,), exit_code=1))

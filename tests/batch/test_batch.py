@@ -59,6 +59,15 @@ def ran(folder: Path, **asked: Any) -> Any:
     return batch(entries(), folder / "ledger.jsonl", folder, options)
 
 
+class Elsewhere(Executor):
+    """An executor whose workers lack the package."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(RuntimeError("ModuleNotFoundError: No module named 'ckptmigrate'"))
+        return future
+
+
 def stamps(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder / "new").iterdir()}
 
@@ -307,6 +316,13 @@ def test_an_interrupted_dask_cluster_ends_in_silence(folder: Path, terminal: Cal
     assert "distributed" not in shown
 
 
+def test_what_a_cluster_says_is_told(tmp_path: Path) -> None:
+    archive(tmp_path, 2)
+    report = batch(entries(), tmp_path / "ledger.jsonl", tmp_path, BatchOptions(executor=Elsewhere))
+    told = {issue.message for outcome in report.outcomes for issue in outcome.issues}
+    assert told == {"no worker could run it: ModuleNotFoundError: No module named 'ckptmigrate'"}
+
+
 def test_a_scheduler_that_dies_is_told(folder: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="the dask extra isn't installed")
     cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
@@ -327,7 +343,7 @@ def test_a_scheduler_that_dies_is_told(folder: Path) -> None:
 def test_interrupted_it_waits_for_no_job(tmp_path: Path) -> None:
     """A long conversion is ended in its midst, and leaves nothing."""
     archive(tmp_path, 1)
-    with (tmp_path / "models" / "run0" / "model.ckpt-big.safetensors").open("wb") as big:
+    with (tmp_path / "models" / "run0" / "model.ckpt.large.safetensors").open("wb") as big:  # which is begun last
         shape = [1 << 28]
         header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 << 28]}}).encode()
         big.write(len(header).to_bytes(8, "little") + header)
@@ -336,7 +352,7 @@ def test_interrupted_it_waits_for_no_job(tmp_path: Path) -> None:
 
     def interrupt(status: str, _job: Any, _outcome: Any) -> None:
         if status == "done":
-            while not any((tmp_path / "new").glob(".*big*/*")):  # no event tells that a conversion is half done
+            while not any((tmp_path / "new").glob(".*large*/*")):  # no event tells that a conversion is half done
                 time.sleep(0.01)
             raise KeyboardInterrupt
 
