@@ -32,7 +32,7 @@ from ckptmigrate.verification import verify
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 ONE_ENDED = rb"[1-9]\d* of 40"  # as the terminal shows it
-CALLS_FOR_EACH_OTHER = 60
+CALLS_FOR_EACH_OTHER = 20
 KILLS = int(os.environ.get("CKPTMIGRATE_KILLS", "5"))  # the long run: 50
 
 
