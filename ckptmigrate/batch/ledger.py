@@ -18,7 +18,6 @@ WAITING, STARTED, DONE, FAILED, SKIPPED = "waiting", "started", "done", "failed"
 
 _GO_ON = "free some space and go on with --resume: nothing that is done is done again"
 _HINTS = {errno.ENOSPC: _GO_ON, errno.EDQUOT: _GO_ON, errno.EFBIG: _GO_ON}
-_LASTING = (DONE, FAILED)  # power that fails may take the others: the next run sees by itself what stands
 _ASIDE = "move it away, or call the manifest something else"
 
 
@@ -51,7 +50,7 @@ class Ledger:
         return records
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds a record; one of what was done or failed is on disk then.
+        """Adds a record, which is on disk then; but of a job that starts, with the record of what becomes of it.
 
         Raises:
             OutputError: It can't be written.
@@ -63,7 +62,7 @@ class Ledger:
                 _lock(handle)
                 if os.write(handle, line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                if record["status"] in _LASTING:
+                if record["status"] != STARTED:
                     os.fsync(handle)
             finally:
                 os.close(handle)

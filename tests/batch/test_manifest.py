@@ -150,11 +150,11 @@ def test_no_job_replaces_the_source_of_another(tmp_path: Path) -> None:
     assert len(issues) == 2
 
 
-def test_what_the_next_run_sees_by_itself_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_became_of_a_job_is_on_disk_when_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(str(Path(f"/proc/self/fd/{handle}").readlink())))
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    for status, count in (("started", 0), ("skipped", 0), ("started", 0), ("done", 1), ("failed", 2)):
+    for status, count in (("started", 0), ("skipped", 1), ("started", 1), ("done", 2), ("failed", 3)):
         ledger.append({"status": status, "src": "a", "dst": "b"})
         assert synced == [str(ledger.path)] * count
     assert len(ledger.read()) == 5
