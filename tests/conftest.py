@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,13 @@ from ckptmigrate.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "$ "
+
+
+def pytest_configure() -> None:
+    """Signals as at a terminal: programs that tests start would inherit what `nohup`, or a shell's `&`, ignores."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +159,8 @@ def _beside(base: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(options)
     if (template := found.get("template")) and not is_remote(template):
         found["template"] = str(base / template)
-    if (mapping := found.get("mapping")) and (base / mapping).is_file():
+    # not Path.is_file, which raises of long names
+    if (mapping := found.get("mapping")) and os.path.isfile(base / mapping):  # noqa: PTH113
         found["mapping"] = str(base / mapping)
     return found
 

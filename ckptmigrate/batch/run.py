@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections import deque
@@ -287,7 +288,7 @@ def _absolute(job: Job) -> Job:
     options = dict(job.options)
     if template := options.get("template"):
         options["template"] = _from_root(template)
-    if (mapping := options.get("mapping")) and Path(mapping).is_file():
+    if (mapping := options.get("mapping")) and os.path.isfile(mapping):  # noqa: PTH113 Path.is_file raises of long names
         options["mapping"] = _from_root(mapping)
     return replace(job, source=_from_root(job.source), destination=_from_root(job.destination), options=options)
 

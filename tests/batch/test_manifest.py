@@ -83,6 +83,8 @@ def test_files_start_from_the_manifests_folder(tmp_path: Path) -> None:
     assert own.options == {"to": "tf2", "template": f"{tmp_path}/old/model", "mapping": f"{tmp_path}/mine.yaml"}
     (named,) = read_manifest(manifest(tmp_path, text % "auto"), {"template": "s3://b/model"})
     assert (named.options["template"], named.options["mapping"]) == ("s3://b/model", "auto")
+    (long,) = read_manifest(manifest(tmp_path, text % ("x" * 300)))
+    assert long.options["mapping"] == "x" * 300
 
 
 def test_a_pattern_takes_each_checkpoint_once(tmp_path: Path) -> None:
