@@ -81,7 +81,7 @@ def jobs_of(entries: Sequence[Entry], base: Path, written: Collection[str] = ())
             if not any((job.source, job.options) == (other.source, other.options) for other in same):
                 same.append(job)
     issues += [_clash(same) for same in rivals.values() if len(same) > 1]
-    sources = {_real(job.source): job.source for same in rivals.values() for job in same}
+    sources = {_real(job.source) for same in rivals.values() for job in same}
     lost = [job for place, (job, *_) in rivals.items() if place in sources and job.options.get("force")]
     for job in lost:
         text = f"{job.source} would replace this, which is a source as well; it isn't converted"

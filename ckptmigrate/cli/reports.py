@@ -11,7 +11,6 @@ from ckptmigrate.cli.answer import Answer, as_text, issue_lines
 from ckptmigrate.destination import destination_of, refuse_strange
 from ckptmigrate.errors import OutputError, UsageError
 from ckptmigrate.issues import Issue
-from ckptmigrate.page.frame import SIGN
 from ckptmigrate.staging import publish_file
 from ckptmigrate.wire.reading import head
 from ckptmigrate.wire.remote import held
@@ -46,7 +45,9 @@ def check_report(name: str) -> None:
 
 
 def _is_report(path: Path) -> bool:
-    """Whether a file is an older report, or empty."""
+    """Whether a file is an older report, or empty; what makes pages is loaded only where one may be."""
+    from ckptmigrate.page.frame import SIGN
+
     try:
         begin = head(path, _HEAD)
     except OSError:
