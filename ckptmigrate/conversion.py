@@ -18,6 +18,7 @@ from ckptmigrate.errors import output_errors
 from ckptmigrate.formats.format import Format, WriteOptions, Writer, Written
 from ckptmigrate.histograms import histograms
 from ckptmigrate.issues import Issue, exit_code
+from ckptmigrate.locks import locked
 from ckptmigrate.mapping.options import KEY_KEEPERS
 from ckptmigrate.mapping.plan import Plan
 from ckptmigrate.norm_settings import differing
@@ -188,9 +189,7 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
     ]
     if chosen.template is not None:
         issues += differing(job.source, chosen.template, chosen.assignment.moves)
-    old = existing_outputs(job.destination, _outputs(job))
-    refuse_source(old, job.source.files, job.kept)
-    refuse_strange(job.destination, old)
+    old = _standing(job)
     if old and not force:
         hint = "name another destination, or add --force"
         issues.append(Issue("exists", "error", "", f"{old[0]} exists", hint, str(old[0])))
@@ -201,6 +200,16 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
     plan = job.plan.without(names, f"{job.target.name} can't hold it")
     record = leaving_out(job.options.provenance, plan.dropped[len(job.plan.dropped) :])
     return replace(job, plan=plan, options=replace(job.options, provenance=record)), None
+
+
+def _standing(job: _Job) -> list[Path]:
+    """What stands at the destination of an older output; raises OutputError where nothing may be written."""
+    folder = job.destination.folder
+    with output_errors(folder), locked(folder):
+        old = existing_outputs(job.destination, _outputs(job))
+        refuse_source(old, job.source.files, job.kept)
+        refuse_strange(job.destination, old)
+    return old
 
 
 def _outputs(job: _Job) -> tuple[str, ...]:
@@ -226,9 +235,7 @@ def _run(job: _Job, level: str, allow_loss: bool, force: bool, progress: Progres
             return report
         if job.source.files:
             copy_mode(job.source.files[0], [staged.folder / name for name in written.files])
-        old = existing_outputs(job.destination, _outputs(job)) if force else []
-        refuse_strange(job.destination, old)  # as it is now
-        staged.publish(written.files, written.commit, existing=old)
+        staged.publish(written.files, written.commit, replacing=_outputs(job) if force else ())
     return _report(job, verdict, rows, allow_loss, written)
 
 

@@ -24,12 +24,14 @@ from typing import NamedTuple
 
 from ckptmigrate.destination import STAGE_MARK, Destination, destination_of, existing_outputs, refuse_strange
 from ckptmigrate.errors import OutputError, output_errors
+from ckptmigrate.locks import locked, opened
 from ckptmigrate.wire.output_file import write_file
 from ckptmigrate.wire.remote_output import push
 
 NOTE = f"{STAGE_MARK}publishing"  # in a stage, while it is published: what its `_Note` says
 REPLACED = f"{STAGE_MARK}replaced"  # in a stage: the files that it replaces
 _RANDOM = 4  # bytes in a stage's name, in hexadecimal digits
+_TRIES = 100  # to make a stage, while other runs clear it or its folder away
 _LONGEST = 255  # bytes of a file's name
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS}
 
@@ -55,19 +57,22 @@ class Stage:
     folder: Path
     destination: Destination
 
-    def publish(self, files: Sequence[str], commit: str, *, existing: Sequence[Path] = ()) -> None:
+    def publish(self, files: Sequence[str], commit: str, *, replacing: Sequence[str] = ()) -> None:
         """Makes the staged files appear, the commit file last.
 
         Args:
             files: Names in this folder, in order.
             commit: The one that makes the output exist.
-            existing: Files of an older output to be replaced (`--force`); its commit file goes first.
+            replacing: Patterns of what may stand there of an older output and is replaced (`--force`), its commit file
+                first; see `existing_outputs`.
 
         Raises:
-            OutputError: A file of that name appeared meanwhile.
+            OutputError: A file of that name appeared meanwhile, or what stands there is not an older output alone.
         """
         target = self.destination.folder
-        with output_errors(target), _lock(target):
+        with output_errors(target), locked(target):
+            existing = existing_outputs(self.destination, replacing) if replacing else []
+            refuse_strange(self.destination, existing)
             outer = [old for old in existing if old.parent == target]  # what lies in a folder goes with it
             replaced = sorted(outer, key=lambda path: path.name != commit)
             note = _Note(commit, files, [old.name for old in replaced])
@@ -93,7 +98,6 @@ def stage(destination: Destination) -> Iterator[Stage]:
     """A fresh staging folder beside the destination; whatever is left in it at the end is removed."""
     with ExitStack() as undo:
         with output_errors(destination.folder):
-            _make_parents(destination.folder, undo)
             clear_stale(destination)
             folder = _locked_folder(destination, undo)
         yield Stage(folder, destination)
@@ -109,9 +113,7 @@ def publish_file(path: str | Path, content: bytes) -> None:
     name = destination.name
     with stage(destination) as staged:
         write_file(staged.folder / name, content)
-        old = existing_outputs(destination, [glob.escape(name)])
-        refuse_strange(destination, old)
-        staged.publish([name], name, existing=old)
+        staged.publish([name], name, replacing=[glob.escape(name)])
 
 
 def clear_stale(destination: Destination) -> None:
@@ -119,7 +121,7 @@ def clear_stale(destination: Destination) -> None:
     with output_errors(destination.folder):
         for folder in destination.folder.glob(glob.escape(_stage_name(destination)) + "[0-9a-f]" * 2 * _RANDOM):
             # another user's is that user's to clear
-            with suppress(FileNotFoundError, NotADirectoryError, PermissionError), _opened(folder) as handle:
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError), opened(folder) as handle:
                 if _is_free(handle):
                     _remove(folder, destination.folder)
 
@@ -199,24 +201,6 @@ def _rename_new(staged: Path, target: Path) -> None:
     staged.rename(target)
 
 
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One process at a time: two that replace the same output must not mix their files."""
-    with _opened(folder) as handle:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def _is_free(handle: int) -> bool:
     """Takes the lock of a stage; False where another process writes it now, where there are no locks, and of others'.
 
@@ -232,21 +216,32 @@ def _is_free(handle: int) -> bool:
 
 
 def _locked_folder(destination: Destination, undo: ExitStack) -> Path:
-    """A new stage that others leave alone, until `undo` removes it."""
-    while True:
+    """A new stage that others leave alone, until `undo` removes it.
+
+    Other runs may take one for dead before it is locked, and one that fails removes the folder that it has made: there
+    is nothing of ours in it yet.
+    """
+    for left in reversed(range(_TRIES)):
         folder = destination.folder / (_stage_name(destination) + secrets.token_hex(_RANDOM))
-        undo.callback(_remove, folder, destination.folder)
-        folder.mkdir(0o700)  # until an output has its source's permissions, it is private
-        handle = undo.enter_context(_opened(folder))
+        try:
+            _make_parents(destination.folder, undo)
+            undo.callback(_remove, folder, destination.folder)
+            folder.mkdir(0o700)  # until an output has its source's permissions, it is private
+            handle = undo.enter_context(opened(folder))
+        except FileNotFoundError:
+            if left:
+                continue
+            raise
         undo.callback(_remove, folder, destination.folder)  # while it is locked: without, others take it for a dead one
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            continue  # another run takes it for a dead one
+            continue
         except OSError:
             return folder  # a file system without locks: dead stages then stay
         if folder.exists():
             return folder
+    raise OutputError("other runs remove what is made here", where=str(destination.folder), hint="try again")
 
 
 def _stage_name(destination: Destination) -> str:
@@ -289,7 +284,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _fsync_folder(folder: Path) -> None:
-    with _opened(folder) as handle:
+    with opened(folder) as handle:
         try:
             os.fsync(handle)
         except OSError as error:

@@ -15,8 +15,8 @@ PACKAGE = ROOT / "ckptmigrate"
 
 # The room of a module is the longest entry that its name begins with. Imports go to the same or a smaller number.
 LAYERS = {
-    "errors": 0, "issues": 0, "dtypes": 0, "objects": 0, "progress": 0, "runs": 0, "sizes": 0, "tiles": 0, "urls": 0,
-    "visible": 0,
+    "errors": 0, "issues": 0, "dtypes": 0, "locks": 0, "objects": 0, "progress": 0, "runs": 0, "sizes": 0, "tiles": 0,
+    "urls": 0, "visible": 0,
     "table": 1, "steps": 1, "wire": 1,
     "optimizers": 2, "report": 2, "document": 2, "batchnorm": 2, "initialisers": 2,
     "mapping": 2.5,

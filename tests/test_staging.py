@@ -62,9 +62,27 @@ def test_force_replaces_the_old_output(tmp_path: Path) -> None:
     destination = Destination(tmp_path, "model")
     with stage(destination) as staged:
         write(staged.folder)
-        staged.publish(FILES, "model.index", existing=existing_outputs(destination, ("model.index", "model.data*")))
+        staged.publish(FILES, "model.index", replacing=("model.index", "model.data*"))
     assert names(tmp_path) == list(FILES)
     assert (tmp_path / "model.data").read_text() == "new"
+
+
+def test_force_replaces_what_appeared_meanwhile(tmp_path: Path) -> None:
+    """Another run published in parts: none of them is left beside the new output."""
+    with stage(Destination(tmp_path, "model")) as staged:
+        write(staged.folder)
+        for name in ("model.index", "model.data1", "model.data2"):
+            (tmp_path / name).write_text("other")
+        staged.publish(FILES, "model.index", replacing=("model.index", "model.data*"))
+    assert names(tmp_path) == list(FILES)
+
+
+def test_force_leaves_alone_what_appeared_meanwhile_and_is_no_output(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder"), stage(Destination(tmp_path, "model")) as staged:
+        write(staged.folder)
+        (tmp_path / "model.data").mkdir()
+        staged.publish(FILES, "model.index", replacing=FILES)
+    assert names(tmp_path) == ["model.data"]
 
 
 KILLED = """
@@ -163,6 +181,36 @@ def test_a_destination_that_can_be_no_path(text: str) -> None:
         destination_of(text, "")
 
 
+@pytest.mark.parametrize("call", ["mkdir", "opened"])
+def test_other_runs_that_clear_a_stage_or_its_folder_away(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One took it for dead before it was locked; one that failed removed the folder, which it had made."""
+    holder: Any = Path if call == "mkdir" else staging
+    real, target, away = getattr(holder, call), tmp_path / "a" / "b", iter([True, True])
+
+    def then(path: Path, *rest: int, **more: bool) -> Any:
+        if path.parent == target and next(away, False):
+            for folder in (path, target, target.parent):
+                if folder.exists():
+                    folder.rmdir()
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(holder, call, then)
+    with stage(Destination(target, "model")) as staged:
+        write(staged.folder)
+        staged.publish(FILES, "model.index")
+    assert next(away, None) is None
+    assert names(target) == list(FILES)
+
+
+def test_a_folder_in_which_none_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "opened", lambda folder: folder.rmdir() or os.open(folder, os.O_RDONLY))
+    with pytest.raises(OutputError, match="No such file"), stage(Destination(tmp_path / "a", "model")):
+        pass
+    assert names(tmp_path) == []
+
+
 def test_a_note_of_a_dead_stage_names_only_what_lies_in_it(tmp_path: Path) -> None:
     (tmp_path / "private").write_text("")
     dead = tmp_path / "out" / ".model.ckptmigrate-00000000"
@@ -235,7 +283,7 @@ def test_what_is_replaced_comes_back_although_that_is_interrupted_again(
         write(staged.folder)
         for point in points:
             monkeypatch.setattr(staging, point, once_interrupted(getattr(staging, point), of=staged.folder))
-        staged.publish(FILES, "model.index", existing=existing_outputs(destination, FILES))
+        staged.publish(FILES, "model.index", replacing=FILES)
     assert names(tmp_path) == list(FILES)
     assert [(tmp_path / name).read_text() for name in FILES] in (["old", "old"], ["new", "new"])
 
@@ -288,7 +336,7 @@ def test_force_replaces_a_folder_whole(tmp_path: Path) -> None:
     destination = Destination(tmp_path, "model")
     with stage(destination) as staged:
         put_folder(staged.folder)
-        staged.publish(("model",), "model", existing=existing_outputs(destination, PATTERNS))
+        staged.publish(("model",), "model", replacing=PATTERNS)
     assert names(tmp_path) == ["model"]
     assert names(tmp_path / "model" / "variables") == ["data"]
 
@@ -303,7 +351,7 @@ def test_a_folder_comes_back_when_publishing_fails(tmp_path: Path, monkeypatch: 
     with pytest.raises(OutputError, match="Input/output error"), stage(destination) as staged:
         put_folder(staged.folder)
         monkeypatch.setattr("ckptmigrate.staging._fsync_folder", fail)
-        staged.publish(("model",), "model", existing=existing_outputs(destination, PATTERNS))
+        staged.publish(("model",), "model", replacing=PATTERNS)
     assert names(tmp_path) == ["model"]
     assert (tmp_path / "model" / "graph.pb").read_text() == "old"
 
@@ -311,15 +359,14 @@ def test_a_folder_comes_back_when_publishing_fails(tmp_path: Path, monkeypatch: 
 KILLED_WITH_FOLDER = """
 import os, sys
 from pathlib import Path
-from ckptmigrate import destination, staging
+from ckptmigrate import staging
 target, point = Path(sys.argv[1]), sys.argv[2]
 kill = lambda *_: os._exit(9)
 setattr(staging, point, kill)
 with staging.stage(staging.Destination(target, "model")) as staged:
     (staged.folder / "model").mkdir()
     (staged.folder / "model" / "graph.pb").write_text("new")
-    old = destination.existing_outputs(staged.destination, ("model", "model/graph.pb"))
-    staged.publish(("model",), "model", existing=old)
+    staged.publish(("model",), "model", replacing=("model", "model/graph.pb", "model/variables"))
 """
 
 
@@ -348,7 +395,7 @@ files = ("model.data", "model.index")
 with staging.stage(to) as staged:
     for name in files:
         (staged.folder / name).write_text("new")
-    staged.publish(files, "model.index", existing=destination.existing_outputs(to, files))
+    staged.publish(files, "model.index", replacing=files)
 """
 
 

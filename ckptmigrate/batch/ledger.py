@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ckptmigrate.errors import OutputError, output_errors
+from ckptmigrate.locks import lock
 
 SUFFIX = ".ledger.jsonl"
 WAITING, STARTED, DONE, FAILED, SKIPPED = "waiting", "started", "done", "failed", "skipped"
@@ -39,7 +38,7 @@ class Ledger:
             if not self.path.is_file():
                 raise OutputError("a ledger is a file", where=str(self.path), hint=_ASIDE)
             with self.path.open("r+b") as file:
-                _lock(file.fileno())
+                lock(file.fileno())  # a line that is being written is not one that is torn
                 content = file.read()
                 whole = content[: content.rfind(b"\n") + 1]
                 records = [record for line in whole.splitlines() if (record := _record(line))]
@@ -59,7 +58,7 @@ class Ledger:
         try:
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                _lock(handle)
+                lock(handle)
                 if os.write(handle, line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if record["status"] != STARTED:
@@ -71,12 +70,6 @@ class Ledger:
             raise OutputError(
                 f"the ledger can't be written: {error.strerror}", where=str(self.path), hint=hint
             ) from None
-
-
-def _lock(handle: int) -> None:
-    """Until the file is closed: another run must not take a line that is being written for one that is torn."""
-    with suppress(OSError):  # a file system without locks
-        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _record(line: bytes) -> dict[str, Any]:
