@@ -37,13 +37,17 @@ class RefusedError(Exception):
 def main() -> None:
     """Answers one request."""
     request = asked()
+    answer(request, told(request))
+
+
+def told(request: Mapping[str, Any]) -> dict[str, str]:
+    """The answer to a request."""
     try:
-        told = translate(request["config"], request["training"], request["to"], is_new=request["is_new"])
+        return translate(request["config"], request["training"], request["to"], is_new=request["is_new"])
+    except RefusedError as error:
+        return {"failed": _first_line(error)}
     except Exception as error:  # noqa: BLE001 - whatever Keras raises is its verdict on the configuration
-        told = {
-            "failed": f"{'' if isinstance(error, RefusedError) else type(error).__name__ + ': '}{_first_line(error)}"
-        }
-    answer(request, told)
+        return {"failed": f"{type(error).__name__}: {_first_line(error)}"}
 
 
 def _first_line(error: Exception) -> str:
@@ -52,19 +56,19 @@ def _first_line(error: Exception) -> str:
 
 def translate(config: str, training: str, to: str, *, is_new: bool) -> dict[str, str]:
     """Builds the model, and gives the configuration that Keras tells of it."""
-    told = json.loads(config)
-    check(told)
+    old = json.loads(config)
+    check(old)
     if to == "keras3":
         import keras
         from keras.src.legacy.saving.saving_utils import model_from_config
 
-        model = model_from_config(told if is_new else renewed(told))
+        model = model_from_config(old if is_new else renewed(old))
         k, serialize = keras, keras.saving.serialize_keras_object
     else:
         import tf_keras
         from tf_keras.src.saving.serialization_lib import serialize_keras_object
 
-        k, model, serialize = tf_keras, tf_keras.models.model_from_config(told), serialize_keras_object
+        k, model, serialize = tf_keras, tf_keras.models.model_from_config(old), serialize_keras_object
     uncompiled = ""
     if training:
         try:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ckptmigrate import CkptMigrateError, convert, verify
+from ckptmigrate.framework import configuration, configuring
 
 pytestmark = pytest.mark.oracle
 tf_keras = pytest.importorskip("tf_keras", reason="the tensorflow extra isn't installed")
@@ -19,6 +20,12 @@ KEPT = sorted(path.parents[1].name for path in FIXTURES.glob("*/assets/predictio
 WHOLE = [name for name in KEPT if not name.endswith("weights")]
 WEIGHTS = [name for name in KEPT if name.endswith("weights")]
 LOCAL = [name for name in WHOLE if "images" in name and not name.startswith("k10")]  # with layers that Keras 3 lacks
+
+
+@pytest.fixture(autouse=True)
+def asked_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras translates in this process, which has it: a child takes five seconds (test_configuration.py has them)."""
+    monkeypatch.setattr(configuration, "ask", lambda module, request, folder, timeout: configuring.told(request))
 
 
 def agree(name: str, model: Any) -> None:
