@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 from ckptmigrate.errors import DamagedError, OutputError, output_errors
 from ckptmigrate.urls import is_remote
-from ckptmigrate.wire.names import index_file
+from ckptmigrate.wire.names import STAGE_MARK, index_file
 from ckptmigrate.wire.reading import head
 from ckptmigrate.wire.remote import known
 from ckptmigrate.wire.state_file import MAX_STATE_BYTES, STATE_NAME, decode_state, last_part
 
-STAGE_MARK = ".ckptmigrate-"  # in the names of unfinished outputs, and of no others
 _DEVICES = Path("/dev")  # what stands there may lead to a file: `/dev/stdout`
 _SHOWN = 8  # names in a message
 

@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptmigrate.destination import STAGE_MARK, Destination, destination_of, existing_outputs, refuse_strange
+from ckptmigrate.destination import Destination, destination_of, existing_outputs, refuse_strange
 from ckptmigrate.errors import OutputError, output_errors
 from ckptmigrate.locks import locked, opened
+from ckptmigrate.urls import url_of
+from ckptmigrate.wire.names import STAGE_MARK
 from ckptmigrate.wire.output_file import write_file
-from ckptmigrate.wire.remote_output import push
+from ckptmigrate.wire.remote_output import send
 
 NOTE = f"{STAGE_MARK}publishing"  # in a stage, while it is published: what its `_Note` says
 REPLACED = f"{STAGE_MARK}replaced"  # in a stage: the files that it replaces
@@ -75,22 +77,30 @@ class Stage:
             refuse_strange(self.destination, existing)
             outer = [old for old in existing if old.parent == target]  # what lies in a folder goes with it
             replaced = sorted(outer, key=lambda path: path.name != commit)
-            note = _Note(commit, files, [old.name for old in replaced])
-            write: Callable[[Path, bytes], object] = write_file if replaced else Path.write_bytes
-            write(self.folder / NOTE, json.dumps(note).encode("ascii"))  # a power cut must leave what is to be put back
-            (self.folder / REPLACED).mkdir()
-            try:
-                for old in replaced:
-                    with suppress(FileNotFoundError):
-                        old.rename(self.folder / REPLACED / old.name)
-                for name in [*(f for f in files if f != commit), commit]:
-                    _place(self.folder / name, target / name)
-                _fsync_folder(target)
-                push(target, [*(f for f in files if f != commit), commit], note.replaced)
-            except BaseException:
-                _withdraw(self.folder, target, note)
-                raise
-            (self.folder / NOTE).unlink()  # before anything else goes: the output is no longer this stage's
+            ordered = [*(f for f in files if f != commit), commit]
+            if url_of(target):
+                send(self.folder, target, ordered, [old.name for old in replaced])
+            else:
+                self._appear(ordered, replaced)
+
+    def _appear(self, files: Sequence[str], replaced: Sequence[Path]) -> None:
+        """Puts the files into their folder, the last one as that which makes the output exist."""
+        target = self.destination.folder
+        note = _Note(files[-1], files, [old.name for old in replaced])
+        write: Callable[[Path, bytes], object] = write_file if replaced else Path.write_bytes
+        write(self.folder / NOTE, json.dumps(note).encode("ascii"))  # a power cut must leave what is to be put back
+        (self.folder / REPLACED).mkdir()
+        try:
+            for old in replaced:
+                with suppress(FileNotFoundError):
+                    old.rename(self.folder / REPLACED / old.name)
+            for name in files:
+                _place(self.folder / name, target / name)
+            _fsync_folder(target)
+        except BaseException:
+            _withdraw(self.folder, target, note)
+            raise
+        (self.folder / NOTE).unlink()  # before anything else goes: the output is no longer this stage's
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""How the files of a bundle are called, and the block in which ckptmigrate leaves word of a bundle's origin."""
+"""How files of bundles and unfinished outputs are called; the block in which word is left of a bundle's origin."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 INDEX_SUFFIX = ".index"
+STAGE_MARK = ".ckptmigrate-"  # in the names of unfinished outputs, and of no others
 PROVENANCE_BLOCK = b"ckptmigrate.provenance"  # a name in the table's metaindex; TensorFlow reads no metaindex
 
 

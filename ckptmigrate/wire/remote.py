@@ -22,6 +22,7 @@ from typing import Any
 
 from ckptmigrate.errors import SourceError, UsageError, output_errors
 from ckptmigrate.urls import ROOTS, is_remote, parts_of
+from ckptmigrate.wire.names import STAGE_MARK
 from ckptmigrate.wire.state_file import STATE_NAME
 from ckptmigrate.wire.store import WHOLE_FOLDER, Entry, listing, read_range
 
@@ -226,10 +227,11 @@ def _is_held(file: Path) -> bool:
 
 
 def _prune(path: Path) -> None:
-    """Removes folders that have no files any more: a store has none of those."""
+    """Removes folders that have no files any more: a store has none of those. Outputs that are being written stay."""
     for folder in (*sorted((f for f in path.rglob("*") if f.is_dir()), reverse=True), path):
-        with suppress(OSError):
-            folder.rmdir()
+        if STAGE_MARK not in str(folder):
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _make(filesystem: Any, url: str, path: Path, listed: Entry) -> None:

@@ -1,4 +1,4 @@
-"""Sending an output to where its folder is an image of: whole, or not at all."""
+"""Sending an output to a store: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from typing import Any
 
 from ckptmigrate.errors import OutputError
 from ckptmigrate.urls import url_of
+from ckptmigrate.wire.names import STAGE_MARK
 from ckptmigrate.wire.remote import forget
 from ckptmigrate.wire.store import WHOLE_FOLDER, filesystem_of, remote_errors
 
 
-def push(folder: Path, names: Sequence[str], replaced: Sequence[str] = ()) -> None:
-    """Sends files of a folder, where that is the image of a remote one; else does nothing.
+def send(stage: Path, target: Path, names: Sequence[str], replaced: Sequence[str] = ()) -> None:
+    """Sends what lies in a stage; nothing of it appears in the image, where others may look at what was sent already.
 
     New objects are made, never overwritten, in the order given; when one fails, those before it are deleted. Where
     older ones are replaced, the new ones are first sent to keys of their own: until they are all there nothing of the
     old output is touched. Then its first file goes, and the new ones are copied into place within the store.
 
     Args:
-        folder: Where the files lie.
-        names: Files and folders in it; the one that makes the output exist last.
+        stage: Where the files lie.
+        target: The folder they go to: the image of a remote one.
+        names: Files and folders; the one that makes the output exist last.
         replaced: Files and folders of the older output; the one that makes it exist first.
 
     Raises:
         OutputError: Something of that name is there, or the store can't take it.
     """
-    url = url_of(folder)
-    if not url:
-        return
+    url = url_of(target)
     with remote_errors(url, OutputError):
         filesystem = filesystem_of(url)
-        files = [file for name in names for file in _files(folder / name)]
-        _replace(filesystem, folder, url, files, replaced) if replaced else _create(filesystem, folder, url, files)
+        files = [file for name in names for file in _files(stage / name)]
+        _replace(filesystem, stage, url, files, replaced) if replaced else _create(filesystem, stage, url, files)
         filesystem.invalidate_cache()
-    for name in names:
-        _remove(folder / name)
+    for name in replaced:
+        _remove(target / name)
 
 
 def _remove(path: Path) -> None:
-    """What was sent needs no room here; a later reader fetches it."""
+    """The image of what isn't there any more; a later reader fetches what is."""
     forget(path)
     if path.is_dir():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
@@ -58,11 +58,11 @@ def _files(path: Path) -> list[Path]:
     return sorted(found, key=lambda file: file.parent == path and file.name in WHOLE_FOLDER)
 
 
-def _create(filesystem: Any, folder: Path, url: str, files: Sequence[Path]) -> None:
+def _create(filesystem: Any, stage: Path, url: str, files: Sequence[Path]) -> None:
     sent: list[str] = []
     try:
         for file in files:
-            target = f"{url}/{file.relative_to(folder).as_posix()}"
+            target = f"{url}/{file.relative_to(stage).as_posix()}"
             filesystem.put_file(str(file), target, mode="create")
             sent.append(target)
             _check(filesystem, file, target)
@@ -73,28 +73,28 @@ def _create(filesystem: Any, folder: Path, url: str, files: Sequence[Path]) -> N
         raise
 
 
-def _replace(filesystem: Any, folder: Path, url: str, files: Sequence[Path], replaced: Sequence[str]) -> None:
-    stage = f"{url}/.ckptmigrate-{secrets.token_hex(8)}"
-    keys = [file.relative_to(folder).as_posix() for file in files]
+def _replace(filesystem: Any, stage: Path, url: str, files: Sequence[Path], replaced: Sequence[str]) -> None:
+    kept = f"{url}/{STAGE_MARK}{secrets.token_hex(8)}"
+    keys = [file.relative_to(stage).as_posix() for file in files]
     try:
         for file, key in zip(files, keys, strict=True):
-            filesystem.put_file(str(file), f"{stage}/{key}", mode="create")
-            _check(filesystem, file, f"{stage}/{key}")
+            filesystem.put_file(str(file), f"{kept}/{key}", mode="create")
+            _check(filesystem, file, f"{kept}/{key}")
     except BaseException:
         with suppress(Exception):
-            filesystem.rm(stage, recursive=True)
+            filesystem.rm(kept, recursive=True)
         raise
     try:
         for name in replaced:
             with suppress(FileNotFoundError):
                 filesystem.rm(f"{url}/{name}", recursive=True)
         for key in keys:
-            filesystem.cp_file(f"{stage}/{key}", f"{url}/{key}")
+            filesystem.cp_file(f"{kept}/{key}", f"{url}/{key}")
     except Exception as error:
-        hint = f"the new output is whole in {stage}: copy it into place"
+        hint = f"the new output is whole in {kept}: copy it into place"
         raise OutputError(f"the older output couldn't be replaced: {error}", where=url, hint=hint) from error
     with suppress(Exception):  # the output is complete
-        filesystem.rm(stage, recursive=True)
+        filesystem.rm(kept, recursive=True)
 
 
 def _check(filesystem: Any, file: Path, target: str) -> None:

@@ -15,11 +15,11 @@ import pytest
 
 from ckptmigrate.batch.ledger import Ledger
 from ckptmigrate.cli.main import main
-from ckptmigrate.destination import STAGE_MARK
 from ckptmigrate.errors import OutputError
 from ckptmigrate.wire.bundle_messages import BundleEntry, encode_entry, encode_header
 from ckptmigrate.wire.bundle_writer import BundleWriter
 from ckptmigrate.wire.crc32c import crc32c, mask
+from ckptmigrate.wire.names import STAGE_MARK
 from ckptmigrate.wire.sstable import write_table
 
 MIB = 1 << 20

@@ -13,13 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckptmigrate import convert
+from ckptmigrate import convert, verify
+from ckptmigrate.destination import destination_of
 from ckptmigrate.errors import SourceError
 from ckptmigrate.formats import open_checkpoint
+from ckptmigrate.staging import stage
+from ckptmigrate.urls import url_of
 from ckptmigrate.wire import remote
+from ckptmigrate.wire.names import STAGE_MARK
 
 from .stores import upload
 
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 THREADS = 8
 
 
@@ -62,6 +67,43 @@ def test_threads_read_and_write_beside_each_other(memory: Any, tmp_path: Path) -
     assert not remote._USERS
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["m.npz", "saved"])
+def test_others_look_at_what_is_being_sent(
+    name: str, force: bool, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they hold of it is the store's, and stays; it is no part of what is sent."""
+    source, to = FIXTURES / "tf2" / "module", "npz" if name == "m.npz" else "savedmodel"
+    if force:
+        convert(source, f"memory://new/{name}", to=to)
+    held, real = [], type(memory).put_file
+
+    def put(self: Any, path: str, url: str, **more: Any) -> None:
+        real(self, path, url, **more)
+        remote.image("memory://new/other.npz")
+        held.append(remote.hold(f"memory://new/{name}"))
+
+    monkeypatch.setattr(type(memory), "put_file", put)
+    assert convert(source, f"memory://new/{name}", to=to, force=force).verdict == "verified"
+    assert not [key for key in memory.find("/new") if STAGE_MARK in key]
+    seen = [path for path in map(Path, remote._IMAGES) if held[0] in (path, *path.parents)]
+    for path in () if force else seen:
+        remote.want(path)
+        assert path.read_bytes() == memory.cat(url_of(path))
+    assert seen or force
+    for path in held:
+        remote.release(path)
+    assert verify(source, f"memory://new/{name}").verdict == "verified"
+
+
+def test_a_stage_is_no_empty_folder(memory: Any) -> None:
+    upload(memory, FIXTURES / "npz", "/bucket")
+    with stage(destination_of("memory://bucket/new/m.npz", "")) as staged:
+        (staged.folder / "variables").mkdir()
+        remote.image("memory://bucket")
+        assert (staged.folder / "variables").is_dir()
+
+
 @pytest.mark.usefixtures("tiny_blocks")
 def test_a_state_that_is_read_is_not_mixed_with_a_later_one(memory: Any, tmp_path: Path) -> None:
     def put(value: float) -> None:
@@ -83,7 +125,10 @@ FORKING = """
 import multiprocessing, os, sys
 import fsspec
 from ckptmigrate.formats import open_checkpoint
+from ckptmigrate.staging import stage
+from ckptmigrate.urls import url_of
 from ckptmigrate.wire import remote
+from ckptmigrate.wire.names import STAGE_MARK
 
 remote.BLOCK = 64
 store = fsspec.filesystem("memory")
