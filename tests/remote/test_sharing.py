@@ -80,7 +80,8 @@ def test_others_look_at_what_is_being_sent(
 
     def put(self: Any, path: str, url: str, **more: Any) -> None:
         real(self, path, url, **more)
-        remote.image("memory://new/other.npz")
+        with remote.held("memory://new/other.npz"):
+            pass
         held.append(remote.hold(f"memory://new/{name}"))
 
     monkeypatch.setattr(type(memory), "put_file", put)
@@ -94,14 +95,16 @@ def test_others_look_at_what_is_being_sent(
     for path in held:
         remote.release(path)
     assert verify(source, f"memory://new/{name}").verdict == "verified"
+    assert not remote._IMAGES
 
 
 def test_a_stage_is_no_empty_folder(memory: Any) -> None:
     upload(memory, FIXTURES / "npz", "/bucket")
     with stage(destination_of("memory://bucket/new/m.npz", "")) as staged:
         (staged.folder / "variables").mkdir()
-        remote.image("memory://bucket")
-        assert (staged.folder / "variables").is_dir()
+        with remote.held("memory://bucket"):
+            assert (staged.folder / "variables").is_dir()
+    assert not remote._IMAGES
 
 
 @pytest.mark.usefixtures("tiny_blocks")
