@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ckptmigrate.provenance import REVISED, leaving_out, provenance
 from ckptmigrate.report import Report, Row, Verdict
 from ckptmigrate.staging import clear_stale, copy_mode, stage
 from ckptmigrate.table import Checkpoint
+from ckptmigrate.urls import url_of
 from ckptmigrate.vocabularies import left_out
 from ckptmigrate.wire.output_file import write_file
 from ckptmigrate.wire.remote import held
@@ -205,7 +206,8 @@ def _check(job: _Job, chosen: Chosen, allow_loss: bool, *, force: bool) -> tuple
 def _standing(job: _Job) -> list[Path]:
     """What stands at the destination of an older output; raises OutputError where nothing may be written."""
     folder = job.destination.folder
-    with output_errors(folder), locked(folder):
+    # Into the image of a remote folder nobody publishes: who sends from another thread isn't waited for
+    with output_errors(folder), nullcontext() if url_of(folder) else locked(folder):
         old = existing_outputs(job.destination, _outputs(job))
         refuse_source(old, job.source.files, job.kept)
         refuse_strange(job.destination, old)

@@ -107,6 +107,24 @@ def test_a_stage_is_no_empty_folder(memory: Any) -> None:
     assert not remote._IMAGES
 
 
+def test_a_look_at_a_destination_waits_for_nobody_who_sends(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, real, told = FIXTURES / "tf2" / "module", type(memory).put_file, []
+
+    def look() -> None:
+        told.append(convert(source, "memory://new/other.npz", to="npz", dry_run=True).verdict)
+
+    def put(self: Any, path: str, url: str, **more: Any) -> None:
+        real(self, path, url, **more)
+        beside = threading.Thread(target=look, daemon=True)
+        beside.start()
+        beside.join(20)
+        assert not beside.is_alive()
+
+    monkeypatch.setattr(type(memory), "put_file", put)
+    report = convert(source, "memory://new/m.npz", to="npz")
+    assert (report.verdict, told) == ("verified", ["planned"])
+
+
 @pytest.mark.usefixtures("tiny_blocks")
 def test_a_state_that_is_read_is_not_mixed_with_a_later_one(memory: Any, tmp_path: Path) -> None:
     def put(value: float) -> None:
