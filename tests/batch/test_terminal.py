@@ -6,12 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
+
+from ckptmigrate.locks import locked
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 LONG = "a folder with quite a long name, so that the lines of jobs that run have to be cut somewhere"
@@ -21,7 +24,7 @@ MANIFEST = """\
 ckptmigrate-batch: 1
 defaults: {to: npz}
 entries:
-  - {from: '*/*/*.index', to: 'new/{parent}.npz'}
+  - {from: '*/*/*.index', to: 'new/{parent}/model.npz'}
 """
 WORDS = ("batch", "batch.yaml", "--jobs", "2")
 SHOWN, HIDDEN = "\x1b[?25h", "\x1b[?25l"  # the cursor
@@ -39,9 +42,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@contextmanager
+def first_kept(folder: Path) -> Iterator[None]:
+    """While this runs, the first job doesn't end: nobody publishes into its folder. The others come and go."""
+    (folder / "new" / JOBS[0]).mkdir(parents=True)
+    with locked(folder / "new" / JOBS[0]):
+        yield
+
+
 @pytest.mark.parametrize("columns", [80, 40])
 def test_a_line_for_all_and_one_for_each_that_runs(columns: int, folder: Path, terminal: Callable[..., Any]) -> None:
-    running = terminal(columns, folder, *WORDS)
+    with first_kept(folder):
+        running = terminal(columns, folder, *WORDS)
+        running.wait_for(rb" left, ")
     shown = running.end()
     *drawn, last = re.split(REDRAWN, re.sub(STYLE, "", shown))
     assert running.running.returncode == 0
@@ -58,25 +71,27 @@ def test_a_line_for_all_and_one_for_each_that_runs(columns: int, folder: Path, t
 
 def test_an_interrupt_leaves_the_terminal_as_it_was(folder: Path, terminal: Callable[..., Any]) -> None:
     """While the workers start: what they would say of it is nobody's business."""
-    running = terminal(80, folder, *WORDS)
-    running.wait_for(rb"run2")
-    running.press(b"\x03")
-    shown = running.end()
+    with first_kept(folder):
+        running = terminal(80, folder, *WORDS)
+        running.wait_for(rb"run2")
+        running.press(b"\x03")
+        shown = running.end()
     *_, last = re.split(REDRAWN, re.sub(STYLE, "", shown))
     assert running.running.returncode == 130
     assert last.splitlines() == ["interrupted", "  hint:  the same command with --resume goes on"]
     assert shown.rfind(SHOWN) > shown.rfind(HIDDEN) > -1
-    assert not list(folder.glob("new/.*"))
+    assert not list(folder.glob("new/*/.*"))
 
 
 def test_a_terminal_that_is_closed_ends_it_and_leaves_nothing_half_written(
     folder: Path, terminal: Callable[..., Any]
 ) -> None:
-    running = terminal(80, folder, *WORDS)
-    running.wait_for(rb"run2")
-    running.hang_up()
+    with first_kept(folder):
+        running = terminal(80, folder, *WORDS)
+        running.wait_for(rb"run2")
+        running.hang_up()
     assert running.running.returncode == 129
-    assert not list(folder.glob("new/.*"))
+    assert not list(folder.glob("new/*/.*"))
 
 
 def test_elsewhere_only_the_summary(folder: Path, terminal: Callable[..., Any]) -> None:
