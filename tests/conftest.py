@@ -11,11 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ckptmigrate.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "$ "
+
+# The same examples each time, however busy the machine is; no fixture keeps what one of them did.
+_UNCHECKED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=_UNCHECKED)
+settings.load_profile("tests")
 
 
 def pytest_configure() -> None:

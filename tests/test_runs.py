@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmigrate.runs import Run, collapse, fold, ranges, spread
@@ -33,7 +33,6 @@ def test_names_of_different_kinds_never_share_a_run() -> None:
     assert [r.text for r in collapse(["a_0", "a_1", "a_2"], ["f", "i", "f"])] == ["a_{0,2}", "a_1"]
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.from_regex(r"[ab/_.]{0,2}(0|[1-9][0-9]{0,1})?[ab/_]{1,2}[0-9]{0,2}", fullmatch=True)))
 def test_runs_stand_for_every_name_once(names: list[str]) -> None:
     runs = collapse(names)

@@ -31,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tiles, name, value)
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(views())
 def test_elements_are_numpys(array: np.ndarray) -> None:
     expected = np.ascontiguousarray(array).reshape(array.shape)

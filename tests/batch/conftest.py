@@ -11,9 +11,12 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from ckptmigrate.locks import locked
 
 OPENED = 'exec "$@" <"$0"'  # the first terminal that a session opens is its own: Ctrl-C is for it
 
@@ -70,6 +73,14 @@ class Terminal:
             return False
         self.shown += new
         return bool(new)
+
+
+@contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """While this runs, the job that writes into this folder doesn't end, and so neither does its batch."""
+    folder.mkdir(parents=True)
+    with locked(folder):
+        yield
 
 
 @pytest.fixture

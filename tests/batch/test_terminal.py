@@ -6,15 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
-from ckptmigrate.locks import locked
+from .conftest import kept
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 LONG = "a folder with quite a long name, so that the lines of jobs that run have to be cut somewhere"
@@ -26,6 +25,7 @@ defaults: {to: npz}
 entries:
   - {from: '*/*/*.index', to: 'new/{parent}/model.npz'}
 """
+FIRST = "new/run0"  # where the first job writes
 WORDS = ("batch", "batch.yaml", "--jobs", "2")
 SHOWN, HIDDEN = "\x1b[?25h", "\x1b[?25l"  # the cursor
 STYLE = r"\x1b\[(?:[0-9;]*m|\?25[hl])"
@@ -42,17 +42,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@contextmanager
-def first_kept(folder: Path) -> Iterator[None]:
-    """While this runs, the first job doesn't end: nobody publishes into its folder. The others come and go."""
-    (folder / "new" / JOBS[0]).mkdir(parents=True)
-    with locked(folder / "new" / JOBS[0]):
-        yield
-
-
 @pytest.mark.parametrize("columns", [80, 40])
 def test_a_line_for_all_and_one_for_each_that_runs(columns: int, folder: Path, terminal: Callable[..., Any]) -> None:
-    with first_kept(folder):
+    with kept(folder / FIRST):
         running = terminal(columns, folder, *WORDS)
         running.wait_for(rb" left, ")
     shown = running.end()
@@ -71,7 +63,7 @@ def test_a_line_for_all_and_one_for_each_that_runs(columns: int, folder: Path, t
 
 def test_an_interrupt_leaves_the_terminal_as_it_was(folder: Path, terminal: Callable[..., Any]) -> None:
     """While the workers start: what they would say of it is nobody's business."""
-    with first_kept(folder):
+    with kept(folder / FIRST):
         running = terminal(80, folder, *WORDS)
         running.wait_for(rb"run2")
         running.press(b"\x03")
@@ -86,7 +78,7 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(folder: Path, terminal: Call
 def test_a_terminal_that_is_closed_ends_it_and_leaves_nothing_half_written(
     folder: Path, terminal: Callable[..., Any]
 ) -> None:
-    with first_kept(folder):
+    with kept(folder / FIRST):
         running = terminal(80, folder, *WORDS)
         running.wait_for(rb"run2")
         running.hang_up()

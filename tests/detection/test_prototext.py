@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmigrate.detection.prototext import Document, parse
@@ -111,7 +111,6 @@ fields = st.recursive(
 )
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(fields, max_size=4).map("\n".join), st.lists(names, min_size=1, max_size=3).map(tuple))
 def test_an_edit_changes_one_value(text: str, path: tuple[str, ...]) -> None:
     document = parse(text)

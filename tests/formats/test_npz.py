@@ -409,7 +409,7 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
 SHAPES = st.lists(st.integers(0, 3), max_size=4).map(tuple)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(NAMES, st.tuples(st.sampled_from(RAW), SHAPES), max_size=6))
 def test_any_table(tmp_path_factory: pytest.TempPathFactory, given_entries: Any) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -424,7 +424,7 @@ def test_any_table(tmp_path_factory: pytest.TempPathFactory, given_entries: Any)
             assert back.variables[name].tensor.read().tobytes() == variable.tensor.read().tobytes()
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_changed_byte_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("changed") / "x.npz"

@@ -436,7 +436,7 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
 SHAPES = st.lists(st.integers(0, 3), max_size=4).map(tuple)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(NAMES, st.tuples(st.sampled_from(RAW), SHAPES), max_size=6), st.sampled_from([None, 1, 50]))
 def test_any_table(tmp_path_factory: pytest.TempPathFactory, entries: Any, limit: int | None) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -455,7 +455,7 @@ def test_any_table(tmp_path_factory: pytest.TempPathFactory, entries: Any, limit
             safetensors.deserialize((folder / file).read_bytes())
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_changed_byte_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("changed")

@@ -257,9 +257,9 @@ def test_large_graph_opens_at_once(save):
     leaves = [node(key=f"layer-{n}/kernel") for n in range(1000)]
     pairs = [each for pair in zip(layers, leaves, strict=True) for each in pair]
     path = save(node([(f"layer-{n}", 2 * n + 1) for n in range(1000)]), *pairs)
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(names(path)) == 1000
-    assert time.perf_counter() - started < 2  # 0.04 s when nothing else runs
+    assert time.process_time() - started < 2  # 0.04 s
 
 
 def test_missing_data_file_still_lists_the_keys(save):

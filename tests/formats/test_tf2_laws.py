@@ -80,7 +80,7 @@ def values(checkpoint):
     return {row.key: row.tensor.read().tolist() for row in checkpoint.rows()}
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs(), st.lists(KEYS, unique=True, min_size=1))
 def test_every_key_is_listed_once_under_one_name(graph, keys):
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +90,7 @@ def test_every_key_is_listed_once_under_one_name(graph, keys):
         assert all(name == v.name for name, v in checkpoint.variables.items())
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(lists())
 def test_lists_hold_what_they_held(drawn):
     graph, shapes = drawn
@@ -113,7 +113,7 @@ def test_lists_hold_what_they_held(drawn):
 COUNTER = f"save_counter{VALUE_SUFFIX}"
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs(), st.lists(KEYS, unique=True, min_size=1))
 def test_writing_promises_what_it_holds_or_says_that_it_cannot(graph, keys):
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +137,7 @@ NAMES = st.lists(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(NAMES)
 def test_names_come_back_as_they_were(names):
     tensor = Tensor.of(np.ones(1, np.float32), FLOAT32)

@@ -306,7 +306,7 @@ def test_identity(checkpoint, variable):
 segments = st.text("abcxyz", min_size=1, max_size=4)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(st.tuples(segments, st.integers(0, 30), st.integers(0, 2)), st.none(), max_size=12))
 def test_forward_then_backwards_changes_nothing(tmp_path_factory, checkpoint, chosen):
     path = tmp_path_factory.getbasetemp() / "law.yaml"
@@ -336,17 +336,17 @@ def test_speed(run, checkpoint, variable):
         for k in range(60)
     )
     source = checkpoint([f"scope{i % 60}/block_{i}/conv/BatchNorm/gamma" for i in range(2000)])
-    start = time.perf_counter()
+    start = time.process_time()
     assignment = run(f"rename:\n{rules}", source)
-    assert time.perf_counter() - start < 2  # a fifth of a second on an idle machine
+    assert time.process_time() - start < 2  # a fifth of a second
     assert len(assignment.moves) == 2000
     template = checkpoint(
         [variable(m.targets[0], full_name=m.targets[0][6:], layer_path=f"x/{m.targets[0]}") for m in assignment.moves]
     )
     endings = rules.replace(": model/", ": .../")
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(run(f"rename:\n{endings}", source, template).moves) == 2000
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_many_findings_of_one_kind_do_not_hide_others(run):

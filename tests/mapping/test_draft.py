@@ -262,7 +262,7 @@ def models(draw):
     return source, target, truth
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(models(), st.randoms(use_true_random=False))
 def test_drafts_do_not_depend_on_the_order(model, random):
     source, target, _ = model
@@ -271,7 +271,7 @@ def test_drafts_do_not_depend_on_the_order(model, random):
     assert pairs(_plain_draft(*mixed)) == pairs(run)
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(models())
 def test_drafts_say_what_they_pair_and_agree_in_shape(model):
     source, target, _ = model
@@ -283,7 +283,7 @@ def test_drafts_say_what_they_pair_and_agree_in_shape(model):
     assert set(found.unfilled) == set(target) - set(pairs(found).values())
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(models(), st.randoms(use_true_random=False))
 def test_values_are_never_wrong(model, random):
     """Every tensor has values of its own, and names are exchanged at will."""

@@ -193,9 +193,9 @@ LONG = [
 @pytest.mark.parametrize(("text", "name"), LONG)
 def test_long_names_take_no_time(text, name):
     pattern = compile_pattern(text, scope())
-    start = time.perf_counter()
+    start = time.process_time()
     assert pattern.bindings(name) == []
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_hopeless_repetition_is_given_up():
@@ -207,7 +207,7 @@ names = st.text("ab_/1", max_size=12)
 parts = st.sampled_from(["a", "b", "_", "/", "1", "{x}", "{y}", "{i:int}", "{n:nth}"])
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(parts, min_size=1, max_size=6, unique=True), names)
 def test_what_fits_renders_back(pieces, name):
     pattern = compile_pattern("".join(pieces))
@@ -215,7 +215,7 @@ def test_what_fits_renders_back(pieces, name):
         assert pattern.render(binding) == name
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(parts, min_size=1, max_size=6, unique=True), names)
 def test_readings_are_what_trying_everything_finds(pieces, name):
     pattern = compile_pattern("".join(pieces))
@@ -268,7 +268,7 @@ holes = st.lists(
 glue = st.sampled_from(["/", "_", "a/", "/b_", "-"])
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(holes, st.randoms(use_true_random=False), st.data())
 def test_what_is_renamed_leads_back(pieces, random, data):
     """The same holes in any order: a name is read with the values it was made from, or it is ambiguous."""

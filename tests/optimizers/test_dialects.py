@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmigrate.dtypes import BY_NAME
@@ -81,7 +81,6 @@ def test_momentum_is_multiplied(state: Any, source: str, to: str, factor: float)
     assert step.text in ("v = -0.05 * a", "a = -v / 0.05")
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1), st.floats(1e-6, 1.0))
 def test_momentum_there_and_back(values: list[float], rate: float) -> None:
     there, back = (

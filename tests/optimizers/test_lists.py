@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmigrate.optimizers.list_layout import ZERO, lay_out
@@ -175,7 +175,6 @@ KINDS = {
 SHAPES = st.lists(st.sampled_from([(2,), (3, 2), (2, 2)]), min_size=1, max_size=5)
 
 
-@settings(derandomize=True, deadline=None)
 @given(case=st.sampled_from(sorted(KINDS)), shapes=SHAPES)
 def test_what_is_laid_out_is_recognised(make: Any, case: tuple[str, str], shapes: list[tuple[int, ...]]) -> None:
     """Law: lists made of slots give these slots, by the names alone and by the list of trained variables."""

@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptmigrate.dtypes import BY_NAME, BY_TF, DTYPES
@@ -199,10 +199,10 @@ LYING = {
 def test_entries_that_lie(bundle_of: BundleOf, name: str) -> None:
     entry, word = LYING[name]
     prefix = bundle_of({b"w": entry}, DATA)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(DamagedError, match=word) as caught:
         all_values(prefix)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert str(prefix) in caught.value.where
 
 
@@ -305,21 +305,19 @@ def test_opening_ten_thousand_variables_is_quick(bundle_of: BundleOf) -> None:
     prefix = bundle_of({f"layer_{i:05d}/conv/kernel/Momentum".encode(): entry for i in range(10_000)}, DATA)
     read_bundle(prefix)
     best = min(_seconds(prefix) for _ in range(3))
-    assert best < 0.5  # 0.04 when measured alone
+    assert best < 0.5  # 0.04 s
 
 
 def _seconds(prefix: Path) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     read_bundle(prefix)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 CHANGES = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 255)), min_size=1, max_size=4)
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300)
 @given(changes=CHANGES, kind=st.sampled_from(["float32", "string", "variant", "parts"]))
 def test_mutated_entries_with_right_checksums(bundle_of: BundleOf, changes: list[tuple[int, int]], kind: str) -> None:
     if kind == "parts":

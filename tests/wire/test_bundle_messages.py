@@ -23,13 +23,12 @@ ENTRIES = st.builds(
 )
 
 
-@settings(derandomize=True, deadline=None)
 @given(entry=ENTRIES)
 def test_an_entry_is_what_was_written(entry: BundleEntry) -> None:
     assert decode_entry(encode_entry(entry)) == entry
 
 
-@settings(derandomize=True, deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(entry=ENTRIES, place=st.integers(0, 40), byte=st.integers(0, 255), cut=st.booleans())
 def test_a_damaged_entry_is_read_as_one_in_any_order_is(entry: BundleEntry, place: int, byte: int, cut: bool) -> None:
     data = bytearray(encode_entry(entry))

@@ -1,7 +1,7 @@
 """Messages of mapped files: the same fields as `protobuf.fields` finds, errors with the place in the file."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmigrate.errors import DamagedError, SourceError
@@ -16,7 +16,6 @@ def outcome(read, data):
         return "malformed"
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.binary(max_size=40))
 def test_walks_what_fields_lists(data):
     assert outcome(walk, memoryview(data)) == outcome(fields, memoryview(data))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmigrate.errors import DamagedError
@@ -53,7 +53,6 @@ def test_literal_bytes_both_ways() -> None:
     assert encode_graph(GRAPH) == LITERAL
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(nodes, min_size=3, max_size=3).map(tuple))
 def test_what_is_encoded_is_decoded(graph: tuple[Node, ...]) -> None:
     assert decode_graph(encode_graph(ObjectGraph(graph)), "here") == ObjectGraph(graph)
@@ -74,7 +73,6 @@ def test_edges_into_nowhere(node: Node) -> None:
     assert caught.value.where == "m.index, graph"
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(0, 60), st.integers(0, 255))
 def test_mutations_are_read_or_damaged(at: int, byte: int) -> None:
     data = bytearray(encode_graph(GRAPH))

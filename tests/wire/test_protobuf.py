@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmigrate.wire import protobuf
@@ -53,7 +53,6 @@ def test_negative_numbers_are_ten_bytes() -> None:
     assert signed(read_varint(varint(-2), 0)[0]) == -2
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.integers(0, (1 << 64) - 1)))
 def test_packed_varints_agree_with_single_ones(values: list[int]) -> None:
     data = b"".join(map(varint, values))
@@ -76,7 +75,6 @@ def test_proto3_leaves_out_defaults_of_scalars() -> None:
     assert protobuf.delimited(2, b"") == b"\x12\x00"
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_fields_or_malformed(data: bytes) -> None:
     offset = 0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptmigrate.errors import DamagedError, SourceError
@@ -76,7 +76,6 @@ def test_every_key_is_found_alone(tensorflow_index: Path) -> None:
 KEYS = st.lists(st.binary(max_size=12) | st.sampled_from([b"conv/w", b"conv/w/Adam", b"\xff\xff"]), unique=True)
 
 
-@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys=KEYS, padding=st.sampled_from([0, 7, 40_000]))
 def test_what_is_written_is_read(tmp_path: Path, keys: list[bytes], padding: int) -> None:
     items = [(key, key[::-1] + b"x" * padding) for key in sorted(keys)]
@@ -151,18 +150,18 @@ HOSTILE = sorted(_hostile(lambda *_, **__: b"", lambda *_, **__: b""))
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_tables(name: str, tmp_path: Path, raw_block: Block, raw_table: Block) -> None:
     data, word = _hostile(raw_block, raw_table)[name]
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(DamagedError, match=word) as caught:
         read(tmp_path / "t", data)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert str(tmp_path / "t") in caught.value.where
 
 
 def test_a_million_tiny_entries_are_read_in_seconds(tmp_path: Path, raw_table: Block) -> None:
     entries = b"".join(b"\0\3\0" + i.to_bytes(3, "big") for i in range(1_000_000))
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(read(tmp_path / "t", raw_table(entries + struct.pack("<II", 0, 1)))) == 1_000_000
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_a_missing_file_is_the_sources_fault(tmp_path: Path) -> None:
@@ -174,9 +173,7 @@ def test_a_missing_file_is_the_sources_fault(tmp_path: Path) -> None:
 CHANGES = st.lists(st.tuples(st.integers(0, 63), st.integers(0, 255)), min_size=1, max_size=4)
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200)
 @given(changes=CHANGES)
 def test_mutated_blocks_with_right_checksums(tmp_path: Path, raw_table: Block, changes: list[tuple[int, int]]) -> None:
     contents = bytearray(LITERAL[:41])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptmigrate.errors import DamagedError
@@ -59,7 +59,6 @@ def test_a_huge_file_is_none() -> None:
         decode_state(b" " * (MAX_STATE_BYTES + 1), "checkpoint")
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.text(min_size=1) | st.just("\udcff"), min_size=1, max_size=3).map(tuple))
 def test_what_is_written_is_read(paths: tuple[str, ...]) -> None:
     state = CheckpointState(paths[-1], paths)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
@@ -176,9 +176,7 @@ def test_a_bundles_index_is_none(tmp_path: Path) -> None:
 CHANGES = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 255)), min_size=1, max_size=4)
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300)
 @given(changes=CHANGES, key=st.sampled_from(sorted(LITERAL)))
 def test_mutated_values_with_right_checksums(
     v1_of: Callable[..., Path], changes: list[tuple[int, int]], key: bytes
