@@ -77,7 +77,7 @@ class Terminal:
 
 @contextmanager
 def kept(folder: Path) -> Iterator[None]:
-    """While this runs, the job that writes into this folder doesn't end, and so neither does its batch."""
+    """While this runs, the job that writes into this folder waits, and so its batch doesn't end."""
     folder.mkdir(parents=True)
     with locked(folder):
         yield

@@ -351,14 +351,14 @@ def test_interrupted_it_waits_for_no_job(tmp_path: Path) -> None:
     """A long conversion is ended in its midst, and leaves nothing."""
     archive(tmp_path, 1)
     with (tmp_path / "models" / "run0" / "model.ckpt.large.safetensors").open("wb") as big:  # which is begun last
-        shape = [1 << 28]
-        header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 << 28]}}).encode()
+        header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 30], "data_offsets": [0, 4 << 30]}}).encode()
         big.write(len(header).to_bytes(8, "little") + header)
-        big.truncate(big.tell() + (4 << 28))
+        big.truncate(big.tell() + (4 << 30))
     asked = [Entry("models/run0/model.ckpt*[xs]", "new/{stem}.npz", {"to": "npz"})]
 
-    def interrupt(status: str, _job: Any, _outcome: Any) -> None:
+    def interrupt(status: str, job: Job, _outcome: Any) -> None:
         if status == "done":
+            assert "large" not in job.source
             while not any((tmp_path / "new").glob(".*large*/*")):  # no event tells that a conversion is half done
                 time.sleep(0.01)
             raise KeyboardInterrupt
