@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from ckptmigrate.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "$ "
 
-# The same examples each time, however busy the machine is; no fixture keeps what one of them did.
-_UNCHECKED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-settings.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=_UNCHECKED)
+settings.register_profile("tests", derandomize=True, deadline=None)  # the same examples, however busy the machine is
 settings.load_profile("tests")
 
 

@@ -77,9 +77,10 @@ class Terminal:
 
 @contextmanager
 def kept(folder: Path) -> Iterator[None]:
-    """While this runs, the job that writes into this folder waits, and so its batch doesn't end."""
-    folder.mkdir(parents=True)
-    with locked(folder):
+    """While this runs, a batch's first job, which writes into new/run0, waits, and so the batch doesn't end."""
+    first = folder / "new" / "run0"
+    first.mkdir(parents=True)
+    with locked(first):
         yield
 
 

@@ -33,7 +33,6 @@ from ckptmigrate.verification import verify
 from .conftest import kept
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
-FIRST = "new/run0"  # where the first job writes
 ONE_ENDED = rb"[1-9]\d* of 40"  # as the terminal shows it
 CALLS_FOR_EACH_OTHER = 20
 KILLS = int(os.environ.get("CKPTMIGRATE_KILLS", "5"))  # the long run: 50
@@ -250,7 +249,7 @@ def workers_of(parent: int) -> list[int]:
 
 def test_an_interrupt_is_not_for_the_workers(folder: Path, terminal: Callable[..., Any]) -> None:
     """A terminal sends it to all; they would each say a traceback."""
-    with kept(folder / FIRST):
+    with kept(folder):
         running = terminal(80, folder, "batch", "batch.yaml", "--jobs", "2")
         running.wait_for(ONE_ENDED)
         for worker in workers_of(running.running.pid):
@@ -261,7 +260,7 @@ def test_an_interrupt_is_not_for_the_workers(folder: Path, terminal: Callable[..
 
 
 def test_a_worker_that_dies_takes_no_other_job_with_it(folder: Path, terminal: Callable[..., Any]) -> None:
-    with kept(folder / FIRST):
+    with kept(folder):
         running = terminal(80, folder, "batch", "batch.yaml", "--jobs", "2", "--report", "report.json")
         running.wait_for(ONE_ENDED)
         os.kill(workers_of(running.running.pid)[0], signal.SIGKILL)
@@ -278,7 +277,7 @@ def test_a_dask_cluster(folder: Path, terminal: Callable[..., Any]) -> None:
     with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         engine = f"dask:{cluster.scheduler_address}"
         words = ("batch", "batch.yaml", "--jobs", "2", "--engine", engine, "--report", "report.json")
-        with kept(folder / FIRST):
+        with kept(folder):
             running = terminal(80, folder, *words)
             running.wait_for(ONE_ENDED)
             os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
@@ -314,7 +313,7 @@ def test_an_interrupt_waits_until_a_worker_has_started(number: signal.Signals) -
 def test_an_interrupted_dask_cluster_ends_in_silence(folder: Path, terminal: Callable[..., Any]) -> None:
     """Its workers would each say a traceback."""
     pytest.importorskip("distributed", reason="the dask extra isn't installed")
-    with kept(folder / FIRST):
+    with kept(folder):
         running = terminal(80, folder, "batch", "batch.yaml", "--jobs", "2", "--engine", "dask")
         running.wait_for(ONE_ENDED)
         running.press(b"\x03")

@@ -25,7 +25,6 @@ defaults: {to: npz}
 entries:
   - {from: '*/*/*.index', to: 'new/{parent}/model.npz'}
 """
-FIRST = "new/run0"  # where the first job writes
 WORDS = ("batch", "batch.yaml", "--jobs", "2")
 SHOWN, HIDDEN = "\x1b[?25h", "\x1b[?25l"  # the cursor
 STYLE = r"\x1b\[(?:[0-9;]*m|\?25[hl])"
@@ -44,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("columns", [80, 40])
 def test_a_line_for_all_and_one_for_each_that_runs(columns: int, folder: Path, terminal: Callable[..., Any]) -> None:
-    with kept(folder / FIRST):
+    with kept(folder):
         running = terminal(columns, folder, *WORDS)
         running.wait_for(rb" left, ")
     shown = running.end()
@@ -63,7 +62,7 @@ def test_a_line_for_all_and_one_for_each_that_runs(columns: int, folder: Path, t
 
 def test_an_interrupt_leaves_the_terminal_as_it_was(folder: Path, terminal: Callable[..., Any]) -> None:
     """While the workers start: what they would say of it is nobody's business."""
-    with kept(folder / FIRST):
+    with kept(folder):
         running = terminal(80, folder, *WORDS)
         running.wait_for(rb"run2")
         running.press(b"\x03")
@@ -78,7 +77,7 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(folder: Path, terminal: Call
 def test_a_terminal_that_is_closed_ends_it_and_leaves_nothing_half_written(
     folder: Path, terminal: Callable[..., Any]
 ) -> None:
-    with kept(folder / FIRST):
+    with kept(folder):
         running = terminal(80, folder, *WORDS)
         running.wait_for(rb"run2")
         running.hang_up()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CHILD = Path(__file__).with_name("child.py")
-SECONDS = 30  # without a word: more than a case may take, which a signal ends unless it sleeps or C code doesn't let it
+SECONDS = 8  # without a word: more than a case may take, which a signal ends unless C code doesn't let it
 STARTING = 60
 
 

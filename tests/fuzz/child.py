@@ -21,7 +21,7 @@ from readers import LARGEST, READERS, ROOT, SOME, Reader
 
 from ckptmigrate.errors import CkptMigrateError
 
-SECONDS = 5  # of processor time
+SECONDS = 5
 MEMORY = 1536 << 20
 
 
@@ -48,7 +48,7 @@ def beside(seed: Path) -> dict[str, bytes]:
 
 def outcome(reader: Reader, path: Path, *, also: bool) -> tuple[str, str]:
     """What became of a case: the error's class or `read`; and what is wrong with that, "" for nothing."""
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(SECONDS)
     try:
         reader.read(path)
         if also:
@@ -60,7 +60,7 @@ def outcome(reader: Reader, path: Path, *, also: bool) -> tuple[str, str]:
         last = traceback.extract_tb(error.__traceback__)[-1]
         return f"uncaught {type(error).__name__}", f"{error} at {Path(last.filename).name}:{last.lineno}"[:300]
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.alarm(0)
     return "read", ""
 
 
@@ -88,6 +88,6 @@ def run(name: str, first: int, count: int) -> None:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGPROF, _late)
+    signal.signal(signal.SIGALRM, _late)
     warnings.simplefilter("ignore")
     run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -44,7 +44,7 @@ def test_children_that_die_or_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     child = tmp_path / "child.py"
     child.write_text(ENDS)
     monkeypatch.setattr(cases, "CHILD", child)
-    monkeypatch.setattr(cases, "SECONDS", 3)
+    monkeypatch.setattr(cases, "SECONDS", 1)
     found = cases.run("x", 0, 6)
     assert (found.outcomes["read"], found.outcomes.total(), found.grown) == (4, 6, 5)
     assert [failure.partition(": ")[0] for failure in found.failures] == ["x 2", "x 4"]

@@ -401,14 +401,14 @@ def test_no_key_is_lost_whatever_the_names(shapes: dict[str, tuple[int, ...]]) -
 
 @pytest.mark.parametrize("scope", ["", "training/"])
 def test_forty_thousand_names_are_quick(make: Any, scope: str) -> None:
-    """A fifth of a second for 10,000 variables with three slots each; ten times that here, for slow machines."""
+    """A fifth of a second for 10,000 variables with three slots each; three times that here, for busy machines."""
     shape = make.shaped([3, 3])
     names = [f"model/block_{i // 100}/layer_{i % 100}/conv/kernel" for i in range(10_000)]
     tensors = dict.fromkeys(names, shape)
     tensors |= {f"{scope}{name}/{e}": shape for name in names for e in ("RMSProp", "RMSProp_1", EMA)}
     start = time.process_time()
     found = recognise_names(tensors)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 0.6
     assert sum(len(s.slots) for s in found.optimizers) == 30_000
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ckptmigrate.dtypes import BY_NAME, BY_TF, DTYPES
@@ -317,7 +317,7 @@ def _seconds(prefix: Path) -> float:
 CHANGES = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 255)), min_size=1, max_size=4)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES, kind=st.sampled_from(["float32", "string", "variant", "parts"]))
 def test_mutated_entries_with_right_checksums(bundle_of: BundleOf, changes: list[tuple[int, int]], kind: str) -> None:
     if kind == "parts":

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ckptmigrate.dtypes import BY_NAME, BY_TF, DTYPES
@@ -67,7 +67,7 @@ def test_an_index_of_several_blocks_is_tensorflows(tmp_path: Path) -> None:
     assert digests == ["88d867f3654878706a2eb64bbe43d040", "e121cd6eaa469a9e19200b9f7d1cbb7b"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.lists(st.integers(0, 4), max_size=3).map(tuple),
     dtype=st.sampled_from([d for d in DTYPES if d.is_raw]),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ckptmigrate.errors import DamagedError, SourceError
@@ -76,6 +76,7 @@ def test_every_key_is_found_alone(tensorflow_index: Path) -> None:
 KEYS = st.lists(st.binary(max_size=12) | st.sampled_from([b"conv/w", b"conv/w/Adam", b"\xff\xff"]), unique=True)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys=KEYS, padding=st.sampled_from([0, 7, 40_000]))
 def test_what_is_written_is_read(tmp_path: Path, keys: list[bytes], padding: int) -> None:
     items = [(key, key[::-1] + b"x" * padding) for key in sorted(keys)]
@@ -173,7 +174,7 @@ def test_a_missing_file_is_the_sources_fault(tmp_path: Path) -> None:
 CHANGES = st.lists(st.tuples(st.integers(0, 63), st.integers(0, 255)), min_size=1, max_size=4)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES)
 def test_mutated_blocks_with_right_checksums(tmp_path: Path, raw_table: Block, changes: list[tuple[int, int]]) -> None:
     contents = bytearray(LITERAL[:41])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ckptmigrate.errors import CkptMigrateError, DamagedError, SourceError
@@ -176,7 +176,7 @@ def test_a_bundles_index_is_none(tmp_path: Path) -> None:
 CHANGES = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 255)), min_size=1, max_size=4)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES, key=st.sampled_from(sorted(LITERAL)))
 def test_mutated_values_with_right_checksums(
     v1_of: Callable[..., Path], changes: list[tuple[int, int]], key: bytes
