@@ -15,6 +15,17 @@ def lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
+def take(handle: int) -> bool | None:
+    """Takes the lock of an open file or folder if nobody has it: whether it did; None where there are no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
 @contextmanager
 def opened(folder: Path) -> Iterator[int]:
     """A folder's descriptor, closed at the end."""

@@ -9,7 +9,6 @@ parts are the same inode as the staged ones, and a lock tells a dead stage from 
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import json
 import os
@@ -24,7 +23,7 @@ from typing import NamedTuple
 
 from ckptmigrate.destination import Destination, destination_of, existing_outputs, refuse_strange
 from ckptmigrate.errors import OutputError, output_errors
-from ckptmigrate.locks import locked, opened
+from ckptmigrate.locks import locked, opened, take
 from ckptmigrate.urls import url_of
 from ckptmigrate.wire.names import STAGE_MARK
 from ckptmigrate.wire.output_file import write_file
@@ -216,13 +215,7 @@ def _is_free(handle: int) -> bool:
 
     What another user left is that user's to clear: its note could name anybody's files.
     """
-    if os.fstat(handle).st_uid != os.geteuid():
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    return os.fstat(handle).st_uid == os.geteuid() and bool(take(handle))
 
 
 def _locked_folder(destination: Destination, undo: ExitStack) -> Path:
@@ -243,14 +236,9 @@ def _locked_folder(destination: Destination, undo: ExitStack) -> Path:
                 continue
             raise
         undo.callback(_remove, folder, destination.folder)  # while it is locked: without, others take it for a dead one
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        except OSError:
-            return folder  # a file system without locks: dead stages then stay
-        if folder.exists():
-            return folder
+        is_ours = take(handle)
+        if is_ours is None or (is_ours and folder.exists()):
+            return folder  # without locks dead stages stay
     raise OutputError("other runs remove what is made here", where=str(destination.folder), hint="try again")
 
 
